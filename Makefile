@@ -1,0 +1,92 @@
+# What one does in a checkout. Each target sets up what it needs; `make` alone tells what there is.
+
+VENV = .venv
+PYTHON = python3 python3.14 python3.13 python3.12 python3.11 python3.10  # the first that is new enough is taken
+TEST_PACKAGES = acl age attr sqlite3 strace zstd  # what Debian must have for the tests
+PYTEST_ARGS =
+
+run = $(VENV)/bin/python -m
+
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test test-packages test-pythons lint docs clean
+
+help:  ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+demo: $(VENV)/.installed  ## back up, list, verify and restore something real, with nothing configured
+	@PATH="$(abspath $(VENV))/bin:$$PATH" bash docs/demo/demo.sh
+
+test: $(VENV)/.installed-test test-packages  ## run the tests; PYTEST_ARGS="-k name" chooses some
+	$(run) pytest -n auto $(PYTEST_ARGS)
+
+test-pythons: $(VENV)/bin/python  ## run the quick tests on every other Python that is here
+	@set -e; tested=$$($(VENV)/bin/python $(minor)); \
+	for python in $(PYTHON) $(wildcard $(HOME)/.pyenv/versions/3.1?.*/bin/python); do \
+		$(is_new_enough) || continue; \
+		version=$$("$$python" $(minor)); \
+		case " $$tested " in *" $$version "*) continue;; esac; \
+		tested="$$tested $$version"; \
+		echo "Python $$version:"; \
+		$(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON="$$python" \
+			PYTEST_ARGS='-m "not slow" $(PYTEST_ARGS)'; \
+	done
+
+lint: $(VENV)/.installed-test  ## check style and types
+	$(run) ruff check
+	$(run) ruff format --check
+	$(run) mypy
+
+docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html
+	$(run) sphinx -W --keep-going -q -b html docs docs/_build/html
+
+clean:  ## remove what these targets made, but for the backups of the demo
+	rm -rf .venv .venv-* build dist docs/_build *.egg-info .coverage* .hypothesis .*_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+
+# The environment. A stamp in it says which requirements of setup.py it has.
+
+$(VENV)/.installed: extras =
+$(VENV)/.installed-test: extras = [test]
+$(VENV)/.installed-docs: extras = [docs]
+
+$(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-docs: setup.py $(VENV)/bin/python
+	@echo "Installing what Pickup needs into $(VENV)"
+	@$(run) pip install -qq --disable-pip-version-check --editable '.$(extras)'
+	@touch $@
+
+$(VENV)/bin/python:
+	@for python in $(PYTHON) ''; do $(is_new_enough) && break; done; \
+	if [ -z "$$python" ]; then echo 'Pickup needs Python 3.10 or newer.' >&2; exit 1; fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2> /dev/null; then \
+		packages="$$(basename "$$python")-venv"; $(install_packages) || exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv --clear $(VENV)
+
+is_new_enough = "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null
+minor = -c 'import sys; print("%d.%d" % sys.version_info[:2])'
+
+
+# Debian's packages
+
+test-packages:
+	@packages=; \
+	for package in $(TEST_PACKAGES); do \
+		dpkg-query --show --showformat='$${Status}' $$package 2> /dev/null | grep -q ' installed$$' \
+			|| packages="$$packages $$package"; \
+	done; \
+	if [ -n "$$packages" ]; then $(install_packages) || echo 'The tests that need them cannot pass.' >&2; fi
+
+# Installs the Debian packages $packages, or tells who can.
+define install_packages
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "Installing Debian packages:" $$packages; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -qq && apt-get install -qq --yes --no-install-recommends $$packages > /dev/null; \
+	else \
+		echo "Missing Debian packages:" $$packages. "Hint: as root, apt-get install" $$packages >&2; \
+		false; \
+	fi
+endef

@@ -1,0 +1,25 @@
+"""How Sphinx builds the documentation. It needs no network."""
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS / "_ext"), str(DOCS.parent)]
+
+from pickup_core import __version__  # noqa: E402
+
+project = "Pickup"
+author = "The Pickup developers"
+copyright = f"2010-2026, {author}"  # noqa: A001
+release = version = __version__
+
+extensions = ["command_line", "profile_pages"]
+exclude_patterns = ["_build"]
+nitpicky = True
+smartquotes = False  # `--to` must stay what one types
+default_role = "literal"  # in docstrings and here, `word` is a word of code
+
+html_theme = "furo"
+html_title = f"Pickup {release}"
+html_copy_source = False
+html_show_sphinx = False

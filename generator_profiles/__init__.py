@@ -1,0 +1,1 @@
+"""Pickup's own generator profiles: one module per data source."""

@@ -1,0 +1,76 @@
+"""Keep what a command prints: a list of packages, a configuration, a dump that a program of your own makes.
+
+Example entry::
+
+    dict(
+        name="packages",
+        profile="command",
+        config=dict(command=["dpkg", "--get-selections"], filename="packages.txt"),
+    )
+
+There is no shell between: a text is split into words as a shell would do it, and nothing else of it is interpreted.
+What the command writes to its standard error goes to the log.
+"""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field, field_validator, model_validator
+
+from pickup_core.api import Artefact, Options, Secret, Terms, output_of, require_program
+
+API_VERSION = (1, 0)
+
+
+class Config(Options):
+    command: list[str] | str
+    """The program and its arguments, as a list; or as a text that is split into words as a shell does it."""
+    filename: str = "output"
+    """The name of the artefact."""
+    shell: bool = False
+    """Hand `command`, which must be a text, to `/bin/sh -c`. Only needed for pipes and the like."""
+    success_codes: list[int] = Field([0], min_length=1)
+    """The exit statuses with which the command has done its work."""
+    cwd: Path | None = None
+    """The folder that the command runs in; the folder of the config file where none is given."""
+    env: dict[str, str | Secret] = {}
+    """Variables that are added to the environment of this command alone."""
+    timeout: float | None = Field(None, gt=0)
+    """After how many seconds the command is stopped."""
+    stall: float = Field(900, gt=0)
+    """After how many seconds without any output the command is stopped."""
+    allow_empty: bool = False
+    """Take a command that prints nothing for one that went well."""
+
+    @field_validator("command")
+    @classmethod
+    def _is_something(cls, command: list[str] | str) -> list[str] | str:
+        words = shlex.split(command) if isinstance(command, str) else command
+        if not words or not words[0]:
+            raise ValueError("should name a program")
+        return command
+
+    @model_validator(mode="after")
+    def _shell_takes_text(self) -> "Config":
+        if self.shell and not isinstance(self.command, str):
+            raise ValueError("shell=True needs the command as one text")
+        return self
+
+    @property
+    def words(self) -> list[str]:
+        """The command as a list."""
+        if not isinstance(self.command, str):
+            return self.command
+        return ["/bin/sh", "-c", self.command] if self.shell else shlex.split(self.command)
+
+
+def run(config: Config, folder: Path) -> Iterator[Artefact]:
+    terms = Terms(stall=config.stall, timeout=config.timeout, env=config.env, cwd=config.cwd)
+    source = output_of(config.words, success_codes=config.success_codes, allow_empty=config.allow_empty, terms=terms)
+    yield Artefact(config.filename, source)
+
+
+def check(config: Config) -> None:
+    """See whether the program is there. It is not run: it could do anything."""
+    require_program(config.words[0])

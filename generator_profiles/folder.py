@@ -1,0 +1,339 @@
+"""Archive folders with GNU tar, with a list of contents beside every archive.
+
+Example entry::
+
+    dict(
+        name="websites",
+        profile="folder",
+        config=dict(path="/var/www", split=True, exclude=["*.tmp", "*/cache"]),
+    )
+
+Modes, owners, times, hard and symbolic links, sparse files, extended attributes, ACLs and SELinux labels are kept; member
+names begin with the folder's own name. Sockets are left out. A file that changed or vanished while it was read is a
+warning, one that could not be read is a loss: the archive is kept, and the entry has failed.
+
+``exclude`` and ``may_change`` take patterns: one without ``/`` matches a name at any depth, one with a leading ``/`` is an
+absolute path, any other is relative to ``path``. ``*`` stops at ``/``, ``**`` does not.
+"""
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pickup_core.api import (
+    ARCHIVE_SUFFIX,
+    CONTENTS_SUFFIX,
+    TAR_ENVIRONMENT,
+    Artefact,
+    Judgement,
+    Options,
+    Output,
+    PickupError,
+    Readable,
+    Terms,
+    expression,
+    failure,
+    label_options,
+    output_of,
+    unescaped,
+)
+
+API_VERSION = (1, 0)
+
+LOOSE = "_files"
+"""With `split`, the archive of what lies beside the subfolders."""
+
+log = logging.getLogger("pickup.folder")
+
+_SHOWN = 5
+_CHANGE = re.compile(r"tar: (.*): (file changed as we read it|File removed before we read it|File shrank by .*)")
+_LOSS = re.compile(r"tar: (.*): (?:Warning: )?((?:Cannot|Read error|Unknown file type).*)")
+_LOSSES_END = "Exiting with failure status due to previous errors"
+_DATABASES = {
+    "PG_VERSION": "PostgreSQL",
+    "ibdata1": "MySQL or MariaDB",
+    "WiredTiger": "MongoDB",
+}
+_DATABASE_DEPTH = 5
+_MOST_FOLDERS = 10_000
+
+
+class Config(Options):
+    path: Path | list[Path]
+    """The folder, or several. A symbolic link is refused: name the folder that it leads to."""
+    split: bool = False
+    """Make an archive of each subfolder, and one of the files beside them."""
+    exclude: list[str] = []
+    """Patterns of what is left out."""
+    exclude_caches: bool = False
+    """Leave out what lies in a folder that has a `CACHEDIR.TAG`."""
+    exclude_if_present: list[str] = []
+    """Leave out what lies in a folder that has a file of one of these names."""
+    one_file_system: bool = False
+    """Stay on the file system of `path`."""
+    require_mount: bool = False
+    """Refuse to work where `path` is not a mount point."""
+    allow_empty: bool = False
+    """Take an empty folder for one that may be empty, and not for a disk that is not mounted."""
+    may_change: list[str] = []
+    """Patterns of files that may change or vanish while they are read: they are counted, and not warned about."""
+    unreadable: Literal["fail", "warn"] = "fail"
+    """What a file that cannot be read is: a loss, which fails the entry, or a warning."""
+    program: list[str] = Field(["tar"], min_length=1)
+    """GNU tar, with words before it where wanted: `["sudo", "-n", "tar"]`."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """The folders, as a list."""
+        return self.path if isinstance(self.path, list) else [self.path]
+
+    @field_validator("path")
+    @classmethod
+    def _names_differ(cls, value: Path | list[Path]) -> Path | list[Path]:
+        names = [path.name for path in (value if isinstance(value, list) else [value])]
+        if not names:
+            raise ValueError("names no folder")
+        if len(set(names)) != len(names):
+            raise ValueError("has two folders of the same name; make an entry for each")
+        return value
+
+    @model_validator(mode="after")
+    def _patterns_can_match(self) -> "Config":
+        for pattern in (*self.exclude, *self.may_change):
+            if all(_below(pattern, path) is None for path in self.paths):
+                raise ValueError(f"pattern {pattern!r} matches nothing below {', '.join(map(str, self.paths))}")
+        for pattern in self.exclude:
+            for path in self.paths:
+                _tar_patterns(pattern, path)
+        return self
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One archive of `path`: its name without suffix, and the member names that tar is given."""
+
+    name: str
+    path: Path
+    members: Sequence[str]
+    recurse: bool = True
+
+
+def run(config: Config, folder: Path) -> Iterator[Artefact]:
+    options = ["--utc", "-vv", "--full-time", *label_options(config.program)]
+    for path in config.paths:
+        try:
+            jobs = _jobs(path, config)
+        except PickupError as error:  # costs this folder; the others of this entry are saved
+            yield Artefact(_name(path) + ARCHIVE_SUFFIX, _broken(error))
+            continue
+        for job in jobs:
+            contents = folder / "contents"
+            contents.touch(mode=0o600)
+            archive = _tar(config, job, config.exclude, [*options, "--file=-", f"--index-file={contents}"])
+            yield Artefact(job.name + ARCHIVE_SUFFIX, archive)
+            if archive.succeeded:
+                yield Artefact(job.name + CONTENTS_SUFFIX, contents.open("rb"))
+            contents.unlink()
+
+
+def check(config: Config) -> Iterator[str]:
+    """Look at each folder, say what each exclude pattern matches, and point at a database that is at work in there."""
+    label_options(config.program)
+    for path in config.paths:
+        for job in _jobs(path, config):
+            for pattern in config.exclude:
+                if _below(pattern, path) is not None:
+                    yield f"exclude {pattern!r} matches {_listed(_excluded(config, job, pattern))} in {job.name}"
+        yield from _databases_below(path)
+
+
+def _jobs(path: Path, config: Config) -> list[_Job]:
+    """Give the archives to make of a folder. Raises `PickupError` where it is missing, empty, or not what it should be."""
+    _check_path(path, config)
+    root, several = _root_member(path), len(config.paths) > 1
+    if not config.split or not path.is_dir():
+        return [_Job(_name(path), path, [root])]
+    with os.scandir(path) as found:
+        items = sorted(found, key=lambda item: item.name)
+    excluded = [expression(below) for pattern in config.exclude if (below := _below(pattern, path)) is not None]
+    items = [item for item in items if not any(pattern.match(item.name) for pattern in excluded)]
+    folders = [item.name for item in items if item.is_dir(follow_symlinks=False)]
+    beside = [root, *(f"{root}/{item.name}" for item in items if not item.is_dir(follow_symlinks=False))]
+    prefix = f"{_name(path)}/" if several else ""
+    jobs = [_Job(prefix + name, path, [f"{root}/{name}"]) for name in folders]
+    return [*jobs, _Job(prefix + LOOSE, path, beside, recurse=False)]
+
+
+def _check_path(path: Path, config: Config) -> None:
+    if path.is_symlink():
+        raise PickupError(f"{path} is a symbolic link", hint=f"name the folder that it leads to: {path.resolve()}")
+    if not path.exists():
+        raise PickupError(f"{path} does not exist")
+    if not path.is_dir() and not path.is_file():
+        raise PickupError(f"{path} is neither a folder nor a regular file")
+    if config.require_mount and not os.path.ismount(path):
+        raise PickupError(f"{path} is not a mount point", hint="mount it, or take require_mount out")
+    if path.is_dir() and not config.allow_empty:
+        try:
+            is_empty = next(os.scandir(path), None) is None
+        except PermissionError:
+            is_empty = False  # `program` may be allowed what we are not; else tar will say so
+        if is_empty:
+            raise PickupError(f"{path} is empty", hint="is it mounted? If it may be empty, say allow_empty=True")
+
+
+def _name(path: Path) -> str:
+    return path.name or "root"
+
+
+def _root_member(path: Path) -> str:
+    """Give the name that the folder itself has in its archive."""
+    return path.name or "."
+
+
+@contextlib.contextmanager
+def _broken(error: PickupError) -> Iterator[Readable]:
+    raise error
+    yield  # makes this a generator, as a context manager has to be
+
+
+def _tar(config: Config, job: _Job, exclude: Sequence[str], options: Sequence[str]) -> Output:
+    """Give the output of tar at work on a job. Names are handed over by its input, so none can be taken for an option."""
+    command = [*config.program, "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--sparse"]
+    command += ["--xattrs", "--xattrs-include=*", "--quoting-style=escape", f"--directory={job.path.parent}"]
+    command += [option for pattern in exclude for option in _tar_patterns(pattern, job.path)]
+    command += ["--exclude-caches"] * config.exclude_caches + ["--one-file-system"] * config.one_file_system
+    command += [f"--exclude-tag={name}" for name in config.exclude_if_present]
+    command += ["--no-recursion"] * (not job.recurse)
+    command += [*options, "--null", "--verbatim-files-from", "--files-from=-"]
+    names = b"".join(os.fsencode(name) + b"\0" for name in job.members)
+    return output_of(command, judge=_Judge(config, job), terms=Terms(env=TAR_ENVIRONMENT, stdin=names))
+
+
+class _Judge:
+    """Tells what tar's status and messages mean for the archive."""
+
+    def __init__(self, config: Config, job: _Job) -> None:
+        self._config = config
+        self._job = job
+
+    def __call__(self, status: int, lines: Sequence[str]) -> Judgement:
+        is_loss = status == 2 and any(line.endswith(_LOSSES_END) for line in lines)
+        if status not in (0, 1) and not is_loss:
+            raise failure(self._config.program[0], status, lines)
+        changes = [found for line in lines if (found := _CHANGE.match(line)) and self._is_worth_a_word(found)]
+        warnings = [f"changed or vanished while it was read: {_listed(_names(changes))}"] if changes else []
+        losses = [found for line in lines if (found := _LOSS.match(line))] if is_loss else []
+        if self._job.recurse and any(found[1] in self._job.members for found in losses):
+            raise failure(self._config.program[0], status, lines)
+        sentences = [
+            f"could not be read: {_listed([f'{name} ({found[2]})' for name, found in zip(_names(losses), losses, strict=True)])}"
+        ]
+        if not is_loss:
+            sentences = []
+        if self._config.unreadable == "warn":
+            return Judgement(warnings=(*warnings, *sentences))
+        return Judgement(tuple(warnings), tuple(sentences))
+
+    def _is_worth_a_word(self, change: re.Match[str]) -> bool:
+        """Tell whether a change is more than a name that came or went in a folder, or one that was to be expected."""
+        name = unescaped(change[1])
+        below = name.partition("/")[2]
+        if change[2].startswith("file changed") and (self._job.path.parent / name).is_dir():
+            return False
+        expected = [_below(pattern, self._job.path) for pattern in self._config.may_change]
+        if any(pattern is not None and expression(pattern).match(below) for pattern in expected):
+            log.info("%s changed while it was read, as it may", name)
+            return False
+        return True
+
+
+def _names(found: Sequence[re.Match[str]]) -> list[str]:
+    return [match[1] for match in found]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Give five names at most, and how many more there are."""
+    if not names:
+        return "nothing"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _below(pattern: str, path: Path) -> str | None:
+    """Give a pattern relative to a folder: None where it is absolute and leads elsewhere, or to the folder itself."""
+    if not pattern.startswith("/"):
+        return pattern.rstrip("/") or None
+    home = str(path).rstrip("/") + "/"
+    return pattern.removeprefix(home).rstrip("/") or None if pattern.startswith(home) else None
+
+
+def _tar_patterns(pattern: str, path: Path) -> list[str]:
+    """Give tar's options for an exclude pattern; none for one that leads elsewhere.
+
+    Tar knows two kinds of `*`, but not both in one pattern. Raises `ValueError` where that would be needed, and where
+    the pattern would leave out the whole folder.
+    """
+    below = _below(pattern, path)
+    if below is None:
+        return []
+    anywhere = "/" not in pattern
+    if below.startswith("**/"):
+        below, anywhere = below[3:], True
+    if below.endswith("/**"):
+        below = below[:-1]
+    if below == "**":
+        below = "*"
+    first = below.partition("/")[0]
+    if anywhere and path.name and expression(first).match(path.name):
+        raise ValueError(f"pattern {pattern!r} also matches the folder {path} itself; write it with its absolute path")
+    crosses = "**" in below
+    if crosses and re.search(r"[?\[]|(?<!\*)\*(?!\*)", below):
+        raise ValueError(
+            f"pattern {pattern!r} has ** between other wildcards, which tar cannot do; write it as several"
+        )
+    start = "" if anywhere else re.sub(r"([*?\[\\])", r"\\\1", _root_member(path)) + "/"
+    variants = [below.replace("**", "*"), below.replace("/**/", "/").replace("**", "*")] if crosses else [below]
+    slash = "--wildcards-match-slash" if crosses else "--no-wildcards-match-slash"
+    anchor = "--no-anchored" if anywhere else "--anchored"
+    return ["--wildcards", anchor, slash, *(f"--exclude={start}{variant}" for variant in dict.fromkeys(variants))]
+
+
+def _excluded(config: Config, job: _Job, pattern: str) -> list[str]:
+    """List the members that a pattern leaves out, by asking tar itself with it and without."""
+    everything, rest = _member_names(config, job, []), _member_names(config, job, [pattern])
+    left, found = next(rest, None), []
+    for name in everything:
+        if name == left:
+            left = next(rest, None)
+        else:
+            found.append(name)
+    return found
+
+
+def _member_names(config: Config, job: _Job, exclude: Sequence[str]) -> Iterator[str]:
+    """Give the names that tar would archive; it reads no file where the archive is /dev/null."""
+    rest = b""
+    with _tar(config, job, exclude, ["-v", "--file=/dev/null"]) as stream:
+        while block := stream.read():
+            *lines, rest = (rest + block).split(b"\n")
+            yield from map(os.fsdecode, lines)
+
+
+def _databases_below(path: Path) -> Iterator[str]:
+    """Point at the data folders of database servers: copied while the server runs, they are of no use."""
+    seen = 0
+    for folder, folders, files in os.walk(path):
+        seen += 1
+        for mark in _DATABASES.keys() & set(files):
+            yield f"{folder} is a data folder of {_DATABASES[mark]}; a copy made while it runs does not restore: dump it, exclude it"
+            folders.clear()
+        if Path(folder).relative_to(path).parts[_DATABASE_DEPTH - 1 :] or seen > _MOST_FOLDERS:
+            folders.clear()

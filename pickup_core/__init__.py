@@ -1,0 +1,25 @@
+"""Pickup's core: everything that is written once. Profiles say what to back up and where to; this is the rest.
+
+A map, in the order in which a reader meets it. Profiles see only `api`, which hands on:
+
+    options     what an entry's config may say           artefact    one file of a backup, and its stored name
+    secret      texts that are never shown               store       the contract of a target
+    process     child processes as streams               patterns    file name patterns, with one meaning everywhere
+    errors      the exceptions and the exit codes        archive     GNU tar: checking and unpacking
+
+A run, from left to right (`run` is the straight line through it):
+
+    config, profiles, trust  ->  generate, streams, staging  ->  manifest, instructions  ->  publish  ->  prune, retention
+
+Reading back:
+
+    catalogue (which backups there are)   loose (a folder copied by hand)   verify   restore   find
+
+Around it:
+
+    cli (options, signals)   commands (what each does)   check   report   history   lock   logs
+
+Imports go one way: cli, commands -> run, check, restore ... -> the modules of the api -> errors. The core names no profile.
+"""
+
+__version__ = "1.0.0"

@@ -1,0 +1,45 @@
+"""The one module that a profile imports. What stands here keeps its meaning as long as the major version stays."""
+
+from pickup_core.archive import TAR_ENVIRONMENT, label_options, unescaped
+from pickup_core.artefact import ARCHIVE_SUFFIX, CONTENTS_SUFFIX, Artefact, Judgement, Readable, Writable
+from pickup_core.errors import PickupError, ProcessError, StoreError
+from pickup_core.options import Options
+from pickup_core.patterns import expression
+from pickup_core.process import Output, Terms, failure, feed, output_of, require_program
+from pickup_core.secret import Secret, secret_command, secret_credential, secret_env, secret_file
+from pickup_core.store import BLOCK, Item, Store
+
+API_VERSION = (1, 0)
+"""A profile written for (major, minor) works with every Pickup of the same major and at least this minor version."""
+
+__all__ = [
+    "API_VERSION",
+    "ARCHIVE_SUFFIX",
+    "BLOCK",
+    "CONTENTS_SUFFIX",
+    "TAR_ENVIRONMENT",
+    "Artefact",
+    "Item",
+    "Judgement",
+    "Options",
+    "Output",
+    "PickupError",
+    "ProcessError",
+    "Readable",
+    "Secret",
+    "Store",
+    "StoreError",
+    "Terms",
+    "Writable",
+    "expression",
+    "failure",
+    "feed",
+    "label_options",
+    "output_of",
+    "require_program",
+    "secret_command",
+    "secret_credential",
+    "secret_env",
+    "secret_file",
+    "unescaped",
+]

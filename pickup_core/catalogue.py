@@ -1,0 +1,246 @@
+"""Which backups a place holds: read from one listing of a job's folder, and from the manifests.
+
+JOB/ID.json, JOB/ID.partial.json    the manifest: this backup is finished
+JOB/ID.keep                         why prune leaves it alone
+JOB/ID/                             its files
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+
+from pickup_core.artefact import Readable
+from pickup_core.errors import DamageError, StoreError, UsageError
+from pickup_core.manifest import LONGEST, Manifest, UnfinishedError, decode, started_at
+from pickup_core.store import Store
+from pickup_core.trust import private_folder
+
+MARK_FILE = "PICKUP.txt"
+MANIFEST_COPY = "manifest.json"
+LATEST = "latest"
+_MARKERS = {".json": "complete", ".partial.json": "partial"}
+_LONGEST_REASON = 4096
+
+log = logging.getLogger("pickup.catalogue")
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup at a place. `marker` is the suffix of its manifest's name, None for an unfinished one."""
+
+    catalogue: "Catalogue"
+    job: str
+    id: str
+    marker: str | None
+    marker_size: int
+    has_folder: bool
+    is_kept: bool
+
+    @property
+    def started(self) -> datetime:
+        moment = started_at(self.id)
+        assert moment is not None
+        return moment
+
+    @property
+    def folder(self) -> str:
+        return f"{self.job}/{self.id}"
+
+    @property
+    def manifest_path(self) -> str:
+        return f"{self.folder}{self.marker}"
+
+    @cached_property
+    def status(self) -> str:
+        """Tell `complete`, `partial`, `unfinished` or `damaged` (it has a manifest that cannot be believed)."""
+        try:
+            return _MARKERS[self.marker] if self.marker and self.manifest else "unfinished"
+        except (UnfinishedError, FileNotFoundError):
+            return "unfinished"
+        except DamageError:
+            return "damaged"
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status in ("complete", "partial")
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Give the manifest. Raises `UnfinishedError` or `DamageError` where it is torn or wrong."""
+        return self.read_manifest(self.catalogue.cache)
+
+    def read_manifest(self, cache: "ManifestCache | None" = None) -> Manifest:
+        """Read the manifest, from the place itself without a cache. Raises as `manifest` does."""
+        if self.marker is None:
+            raise UnfinishedError(f"{self.folder} has no manifest")
+        data = cache.get(self) if cache else None
+        if data is None:
+            data = read_small(self.catalogue.store, self.manifest_path, LONGEST)
+            manifest = self._checked(decode(data))
+            if cache:
+                cache.put(self, data)
+            return manifest
+        return self._checked(decode(data))
+
+    def _checked(self, manifest: Manifest) -> Manifest:
+        if manifest.id != self.id or manifest.job != self.job:
+            raise DamageError(f"{self.manifest_path} is the manifest of {manifest.job}/{manifest.id}")
+        if manifest.is_complete != (self.marker == ".json"):
+            raise DamageError(f"{self.manifest_path} has the wrong name for a backup of its kind")
+        return manifest
+
+    def keep_reason(self) -> str:
+        """Give the text of the backup's `.keep` file."""
+        data = read_small(self.catalogue.store, f"{self.folder}.keep", _LONGEST_REASON)
+        return " ".join(data.decode("utf-8", "replace").split())
+
+    def open(self, path: str) -> contextlib.AbstractContextManager[Readable]:
+        """Give a file of the backup as a stream, to be used in a `with`."""
+        return self.catalogue.store.get(f"{self.folder}/{path}")
+
+
+class Catalogue:
+    """The backups at one place. `name` is the target's name, for people."""
+
+    def __init__(self, name: str, store: Store, cache: "ManifestCache | None" = None) -> None:
+        self.name = name
+        self.store = store
+        self.cache = cache
+
+    def jobs(self) -> list[str]:
+        """List the jobs that have a folder in this place."""
+        return sorted(item.name for item in self.store.listdir() if item.is_folder and not item.name.startswith("."))
+
+    def backups(self, job: str) -> list[Backup]:
+        """List the backups of a job, the newest first. What is not named like a part of one is passed over."""
+        parts: dict[str, dict[str, int | None]] = {}
+        for item in self.store.listdir(job):
+            name, dot, suffix = item.name.partition(".")
+            if started_at(name) is not None and (dot + suffix in (*_MARKERS, ".keep") or item.is_folder):
+                parts.setdefault(name, {})[dot + suffix] = item.size
+            else:
+                log.debug("%s: %s/%s is none of ours and left alone", self.name, job, item.name)
+        found = [self._backup(job, name, names) for name, names in sorted(parts.items(), reverse=True)]
+        if self.cache:
+            self.cache.forget_others(self.store, job, {backup.id for backup in found})
+        return [backup for backup in found if backup.marker or backup.has_folder]
+
+    def _backup(self, job: str, name: str, names: dict[str, int | None]) -> Backup:
+        marker = next((suffix for suffix in _MARKERS if names.get(suffix) is not None), None)
+        return Backup(
+            catalogue=self,
+            job=job,
+            id=name,
+            marker=marker,
+            marker_size=(names[marker] or 0) if marker else 0,
+            has_folder="" in names,
+            is_kept=".keep" in names,
+        )
+
+    def select(
+        self,
+        job: str,
+        name: str = LATEST,
+        before: datetime | None = None,
+        holds: Callable[[Manifest], bool] = lambda manifest: True,
+    ) -> Backup:
+        """Give the backup of this name or beginning of a name, or the latest finished one before a moment that holds
+        what is asked for.
+
+        Raises `UsageError` where there is none or more than one, `DamageError` where the one that is named is damaged.
+        """
+        backups = self.backups(job)
+        if not backups:
+            there = ", ".join(self.jobs()) or "none at all"
+            raise UsageError(f"target {self.name} holds no backup of job {job}", hint=f"it holds jobs: {there}")
+        if name != LATEST:
+            return self._named(job, name, backups)
+        for backup in backups:
+            if (before is None or backup.started < before) and backup.is_finished and holds(backup.manifest):
+                return backup
+        raise UsageError(f"target {self.name} holds no finished backup of job {job} with what is asked for")
+
+    def _named(self, job: str, name: str, backups: Iterable[Backup]) -> Backup:
+        found = [backup for backup in backups if backup.id.startswith(name)]
+        if len(found) != 1:
+            names = ", ".join(backup.id for backup in found[:5])
+            what = f"{len(found)} backups of job {job}" if found else f"no backup of job {job}"
+            hint = f"for example {names}" if found else "pickup.py list shows them"
+            raise UsageError(f"target {self.name} holds {what} whose name begins with {name!r}", hint=hint)
+        if found[0].status == "unfinished":
+            raise UsageError(f"backup {found[0].folder} is unfinished: it has no manifest")
+        return found[0]
+
+
+class ManifestCache:
+    """Copies of manifests that were read, in the state folder: they never change. Which backups exist it never says."""
+
+    def __init__(self, state_folder: Path) -> None:
+        self._folder = state_folder / "manifests"
+
+    def get(self, backup: Backup) -> bytes | None:
+        """Give a manifest's bytes where they were read before and have the size that the listing tells."""
+        try:
+            data = self._path(backup).read_bytes()
+        except OSError:
+            return None
+        return data if len(data) == backup.marker_size else None
+
+    def put(self, backup: Backup, data: bytes) -> None:
+        """Remember a manifest. A copy that cannot be written is not missed."""
+        path = self._path(backup)
+        with contextlib.suppress(OSError):
+            for folder in (self._folder.parent, self._folder, path.parent.parent, path.parent):
+                private_folder(folder)
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                file.write(data)
+            os.replace(file.name, path)
+
+    def forget_others(self, store: Store, job: str, present: set[str]) -> None:
+        """Remove the copies of manifests whose backups are gone."""
+        with contextlib.suppress(OSError):
+            for path in self._job_folder(store, job).iterdir():
+                if path.name.partition(".")[0] not in present:
+                    path.unlink()
+
+    def _path(self, backup: Backup) -> Path:
+        return self._job_folder(backup.catalogue.store, backup.job) / f"{backup.id}{backup.marker}"
+
+    def _job_folder(self, store: Store, job: str) -> Path:
+        return self._folder / hashlib.sha256(store.place.encode("utf-8", "surrogateescape")).hexdigest()[:16] / job
+
+
+def read_small(store: Store, path: str, longest: int) -> bytes:
+    """Give a small file's content. Raises `StoreError` where it has more than `longest` bytes."""
+    data = b""
+    with store.get(path) as stream:
+        while block := stream.read(longest + 1 - len(data)):
+            data += block
+            if len(data) > longest:
+                raise StoreError(f"{path} is larger than {longest} bytes, and so is none that Pickup wrote")
+    return data
+
+
+def is_job_name(name: str) -> bool:
+    """Tell whether a text can be the name of a job's folder."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None
+
+
+def local_time(moment: datetime) -> str:
+    """Give a moment as people at this machine read it."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def age_of(moment: datetime, now: datetime | None = None) -> str:
+    """Give how long ago a moment was, in words."""
+    import humanize
+
+    return humanize.naturaltime((now or datetime.now(timezone.utc)) - moment)

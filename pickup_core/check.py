@@ -1,0 +1,119 @@
+"""Check and dry run: would a run work? Both ask the profiles and the places, and neither makes a backup."""
+
+import io
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+from pickup_core import __version__
+from pickup_core.catalogue import Catalogue
+from pickup_core.config import CONFIG_VERSION, Config, GeneratorEntry, TargetEntry
+from pickup_core.errors import StoreError
+from pickup_core.generate import in_words
+from pickup_core.history import History
+from pickup_core.manifest import EntryRecord, Manifest, backup_id
+from pickup_core.prune import prune
+from pickup_core.report import Outcome, Report
+from pickup_core.run import RunWish, chosen, machine_digest, needed_space, tell_pruned
+from pickup_core.staging import Staging
+from pickup_core.store import DryRun, Store
+
+log = logging.getLogger("pickup.check")
+
+
+def check(config: Config, report: Report) -> None:
+    """Ask each generator whether it would work, and write, read and delete a probe at each target."""
+    if config.version < CONFIG_VERSION:
+        log.info("note: the config is written for version %s, this Pickup reads %s too", config.version, CONFIG_VERSION)
+    with report.attempt("staging area"), Staging(config.staging_area, config.min_free) as staging:
+        free = staging.free()
+        sizes = list(History(config.state_folder, config.job or "").last_sizes().values())
+        log.info("staging area %s: %s may be written", config.staging_area, in_words(max(0, free)))
+        if free < needed_space(sizes):
+            report.warn("staging area", Outcome(), f"the next run will need about {in_words(needed_space(sizes))}")
+    for entry in config.generators:
+        _ask(entry, report)
+    for target in config.targets:
+        with report.attempt(target.where) as outcome:
+            _probe(target, config, report, outcome)
+            log.info("%s: ok", target.label)
+            if target.keys.retention is None:
+                log.info("  note: without retention, no backup is ever deleted there")
+
+
+def dry_run(config: Config, wish: RunWish, report: Report) -> None:
+    """Show what a run would do: what each generator says, what each target holds, what retention would delete and why."""
+    assert config.job is not None
+    generators, now = chosen(config.generators, wish.only), datetime.now(timezone.utc).replace(microsecond=0)
+    manifest = Manifest(
+        pickup=__version__,
+        job=config.job,
+        host="",
+        machine=machine_digest(),
+        id=backup_id(now),
+        started=now,
+        finished=now,
+        only=wish.only,
+        entries=tuple(
+            EntryRecord(e.name, e.profile, "ok" if e in generators else "skipped") for e in config.generators
+        ),
+        others=(),
+    )
+    log.info("dry run of job %s: nothing is changed", config.job)
+    for entry in generators:
+        _ask(entry, report)
+    for target in chosen(config.targets, wish.targets):
+        with report.attempt(target.where), target.store() as store:
+            if not History(config.state_folder, config.job).knows_place(store.place) and not _has_root(store):
+                log.info("%s: would make %s and store %s/%s there", target.label, store.place, config.job, manifest.id)
+                continue
+            catalogue = Catalogue(target.name, DryRun(store), None)
+            there = catalogue.backups(config.job)
+            log.info("%s: holds %d backups; would store %s/%s", target.label, len(there), config.job, manifest.id)
+            if target.keys.retention:
+                labels = [entry.label for entry in config.generators]
+                pruned = prune(
+                    catalogue, config.job, target.keys.retention, labels, now, manifest.machine, upcoming=manifest
+                )
+                tell_pruned(target, pruned, report, logging.INFO)
+
+
+def _ask(entry: GeneratorEntry, report: Report) -> None:
+    """Let the profile's own `check` speak, where it has one: it raises, or gives notes."""
+    ask: Callable[..., object] | None = getattr(entry.module, "check", None)
+    with report.attempt(entry.where):
+        notes = list(ask(entry.options) or ()) if ask else []  # type: ignore[call-overload]
+        log.info("%s: ok", entry.label)
+        for note in notes:
+            log.info("  note: %s", note)
+
+
+def _probe(target: TargetEntry, config: Config, report: Report, outcome: Outcome) -> None:
+    """Write, list, read and delete a small file. An account that may not delete is worth a word only with retention."""
+    content, path = os.urandom(1000), f"pickup-probe-{secrets.token_hex(8)}"
+    with target.store() as store:
+        if not History(config.state_folder, config.job or "").knows_place(store.place):
+            store.create_root()
+        store.put(path, io.BytesIO(content))
+        try:
+            if {item.name: item.size for item in store.listdir()}.get(path) != len(content):
+                raise StoreError(f"{path} was written, but is not listed with its size")
+            with store.get(path) as stream:
+                if b"".join(iter(lambda: stream.read(4096), b"")) != content:
+                    raise StoreError(f"{path} was written, but is read back with another content")
+        finally:
+            try:
+                store.delete(path)
+            except (OSError, StoreError) as error:
+                if target.keys.retention:
+                    report.warn(target.where, outcome, f"retention is set, but {path} could not be deleted: {error}")
+
+
+def _has_root(store: Store) -> bool:
+    try:
+        store.listdir()
+    except StoreError:
+        return False
+    return True

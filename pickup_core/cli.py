@@ -1,0 +1,227 @@
+"""The command line: its options, the signals, and the exit code. What the commands do is in `commands`.
+
+Only argparse is imported here, so that `--version` and `--help` answer at once.
+"""
+
+import argparse
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn
+
+from pickup_core import __version__
+from pickup_core.errors import ExitCode, PickupError, Stopped
+
+_GLOBAL_OPTIONS_WITH_VALUE = ("-c", "--config")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with status 3 on wrong usage, where argparse would end with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.CONFIG, f"ERROR: {self.prog}: {message}\nHint: {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line and give the exit code. Whatever happens, it says so in one sentence at least."""
+    os.umask(0o077)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options = parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments))
+        _listen_to_signals()
+        from pickup_core.commands import carry_out
+
+        code = carry_out(options)
+        sys.stdout.flush()
+    except Stopped as stopped:
+        return _ended(f"{stopped}; what was complete stays, what was not is removed", stopped.exit_code)
+    except KeyboardInterrupt:
+        return _ended("interrupted", 128 + signal.SIGINT)
+    except PickupError as error:
+        return _ended(str(error), error.exit_code)
+    except BrokenPipeError:  # whoever reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except ImportError as error:
+        return _ended(f"this installation is broken: {error}", ExitCode.INTERNAL)
+    except Exception as error:
+        import logging
+
+        logging.getLogger("pickup.cli").debug("internal error", exc_info=True)
+        return _ended(f"internal error, please report it: {type(error).__name__}: {error}", ExitCode.INTERNAL)
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """Give the parser of the whole command line."""
+    root = _Parser(
+        prog="pickup.py",
+        description="Back up what the config names to the places that it names.",
+        epilog="Without a command, a backup is run: pickup.py --dry-run is pickup.py run --dry-run.",
+        allow_abbrev=False,
+    )
+    root.add_argument("--version", action="version", version=f"Pickup {__version__}")
+    root.add_argument("-c", "--config", type=Path, metavar="FILE", help="the config file")
+    root.add_argument("-q", "--quiet", action="store_true", help="write nothing but warnings and errors, as for cron")
+    root.add_argument("-d", "--debug", action="store_true", help="show everything that goes to the log")
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser, required=True)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
+
+    run = command("run", "make a backup and bring it to the targets")
+    run.add_argument("-n", "--dry-run", action="store_true", help="change nothing, show what would be done")
+    _add_only(run, "run only this generator entry", "NAME")
+    _add_target(run, several=True)
+    run.add_argument("--keep", metavar="REASON", help="let prune never delete this backup")
+    run.add_argument(
+        "--wait", type=_duration, default=0.0, metavar="DURATION", help="wait for another run, up to 90s, 30m, 2h"
+    )
+
+    command(
+        "check", "see whether a run would work: ask each generator, and write, read and delete a probe at each target"
+    )
+
+    listing = command("list", "show the backups at the targets")
+    _add_reading(listing)
+    listing.add_argument("--all-jobs", action="store_true", help="show the backups of every job")
+    _add_json(listing)
+
+    find = command("find", "show which backups hold a file, from the lists of contents")
+    find.add_argument("pattern", metavar="PATTERN", help="a name, a path, or a pattern with * and ?")
+    _add_reading(find)
+    _add_json(find)
+
+    verify = command("verify", "read backups back and compare them with their manifests")
+    verify.add_argument("backup", metavar="BACKUP", nargs="?", default="latest", help=_BACKUP + ", or all")
+    _add_reading(verify)
+    _add_json(verify)
+
+    restore = command("restore", "bring artefacts of a backup back into a folder")
+    restore.add_argument("backup", metavar="BACKUP", nargs="?", default="latest", help=_BACKUP)
+    _add_reading(restore)
+    _add_only(restore, "restore only this entry, or this artefact of it", "ENTRY[/ARTEFACT]")
+    restore.add_argument(
+        "--path", action="append", default=[], metavar="PATTERN", help="restore only such files of archives"
+    )
+    restore.add_argument(
+        "--before", type=_moment, metavar="TIME", help='the latest before "2026-11-17 18:00" (local time)'
+    )
+    restore.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="the folder to restore into")
+    restore.add_argument("--as-stored", action="store_true", help="leave the artefacts as they lie at the target")
+    restore.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+    restore.add_argument(
+        "--privileged", action="store_true", help="as root, restore setuid bits, devices and capabilities too"
+    )
+
+    prune = command("prune", "delete the backups that the retention policy does not keep")
+    _add_target(prune, several=True)
+    prune.add_argument("--job", metavar="JOB", help="the job, if not the config's own")
+    prune.add_argument(
+        "-n", "--dry-run", action="store_true", help="delete nothing, show what would be deleted and why"
+    )
+    prune.add_argument("--prune-anyway", action="store_true", help="even if more than half of the backups would go")
+
+    keep = command("keep", "let prune never delete a backup")
+    keep.add_argument("backup", metavar="BACKUP", help=_BACKUP)
+    keep.add_argument("reason", metavar="REASON", nargs="?", default="", help="why it is kept; shown by list and prune")
+    keep.add_argument("--release", action="store_true", help="let prune delete it again")
+
+    profiles = command("profiles", "show the profiles that there are, or the manual of one")
+    profiles.add_argument("name", metavar="NAME", nargs="?", help="the profile")
+    _add_json(profiles)
+
+    init = command("init", "write a commented config, to be edited")
+    init.add_argument("file", metavar="FILE", nargs="?", type=Path, help="where; never over a file that is there")
+    return root
+
+
+_BACKUP = 'a backup\'s name, an unambiguous beginning of one ("2026-11-17"), or latest'
+
+
+def _add_only(command: argparse.ArgumentParser, text: str, metavar: str) -> None:
+    command.add_argument(
+        "--only", action="append", default=[], metavar=metavar, help=f"{text}; may be given several times"
+    )
+
+
+def _add_target(command: argparse.ArgumentParser, several: bool = False) -> None:
+    if several:
+        command.add_argument(
+            "--target", action="append", default=[], metavar="NAME", help="only this target; may be given several times"
+        )
+    else:
+        command.add_argument("--target", metavar="NAME", help="only this target")
+
+
+def _add_reading(command: argparse.ArgumentParser) -> None:
+    _add_target(command)
+    command.add_argument("--job", metavar="JOB", help="the job, if not the config's own")
+    command.add_argument(
+        "--from",
+        type=Path,
+        dest="folder",
+        metavar="FOLDER",
+        help="a folder of backups in place of a target; needs no config",
+    )
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="write JSON")
+
+
+def _with_command(arguments: Sequence[str]) -> list[str]:
+    """Put the default command `run` before the first option that is not one for all commands."""
+    position = 0
+    while position < len(arguments):
+        argument = arguments[position]
+        if argument in ("-h", "--help", "--version") or not argument.startswith("-"):
+            return list(arguments)
+        if argument in _GLOBAL_OPTIONS_WITH_VALUE:
+            position += 2
+        elif re.fullmatch(r"-[qd]+|--quiet|--debug|--config=.*|-c.+", argument):
+            position += 1
+        else:
+            break
+    return [*arguments[:position], "run", *arguments[position:]]
+
+
+def _duration(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 90s, 30m or 2h")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-11-17 or '2026-11-17 18:00'") from None
+
+
+def _listen_to_signals() -> None:
+    """Let TERM, INT and HUP raise `Stopped`, so that every `with` cleans up; a second one ends the process at once."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        for other in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(other, lambda number, frame: os._exit(128 + number))
+        raise Stopped(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, stop)
+
+
+def _ended(sentence: str, code: int) -> int:
+    from pickup_core.secret import redact
+
+    print(f"ERROR: {redact(sentence)}", file=sys.stderr)
+    return int(code)

@@ -1,0 +1,43 @@
+"""Find: which backups hold a file, read from their lists of contents."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+from pickup_core.archive import Listed, read_listing
+from pickup_core.artefact import ARCHIVE_SUFFIX, CONTENTS_SUFFIX
+from pickup_core.catalogue import Backup
+from pickup_core.manifest import EntryRecord, StoredArtefact
+from pickup_core.streams import decompressed
+
+
+def archives(entry: EntryRecord) -> Iterator[tuple[StoredArtefact, StoredArtefact | None]]:
+    """Give each archive of an entry, with its list of contents where it has one."""
+    by_name = {artefact.name: artefact for artefact in entry.artefacts}
+    for name, artefact in by_name.items():
+        if name.endswith(ARCHIVE_SUFFIX):
+            yield artefact, by_name.get(name.removesuffix(ARCHIVE_SUFFIX) + CONTENTS_SUFFIX)
+
+
+def find(backup: Backup, pattern: re.Pattern[str]) -> Iterator[tuple[EntryRecord, Listed]]:
+    """Give entry and line for each file in a finished backup whose member name matches."""
+    for entry in backup.manifest.entries:
+        for _, contents in archives(entry):
+            if contents is not None:
+                yield from ((entry, line) for line in listing(backup, contents) if pattern.match(line.name))
+
+
+def listing(backup: Backup, contents: StoredArtefact) -> Iterator[Listed]:
+    """Give the lines of a stored list of contents."""
+    with backup.open(contents.path) as stream:
+        yield from read_listing(_lines(decompressed(stream, contents.compression)))
+
+
+def _lines(stream: Any) -> Iterator[bytes]:
+    """Give the lines of a stream that can only `read`."""
+    rest = b""
+    while block := cast(bytes, stream.read(65_536)):
+        *whole, rest = (rest + block).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest

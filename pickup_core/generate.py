@@ -1,0 +1,121 @@
+"""Generate: let a generator entry produce its artefacts, and bring each through the byte path into the staging area."""
+
+import contextlib
+import logging
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+
+from pickup_core.artefact import Artefact, Judgement, stored_name
+from pickup_core.config import Config, GeneratorEntry
+from pickup_core.errors import PickupError
+from pickup_core.manifest import EntryRecord, StoredArtefact
+from pickup_core.report import Outcome, Report
+from pickup_core.staging import Staging
+from pickup_core.streams import Compressed, Compression, Digest, compression_suffix, transfer
+
+log = logging.getLogger("pickup.generate")
+
+_SMALL = 4096
+
+
+def generate(
+    entry: GeneratorEntry, config: Config, staging: Staging, report: Report, last_sizes: dict[str, int]
+) -> EntryRecord:
+    """Give the record of an entry, whose artefacts are then in the staging area.
+
+    An artefact that fails costs itself; an entry that fails keeps what it had produced before. `last_sizes` are the
+    stored sizes of its artefacts when it last went well: a size below half of that is worth a warning.
+    """
+    outcome = Outcome()
+    stored: dict[str, StoredArtefact] = {}
+    log.info("%s: starts", entry.label)
+    with report.attempt(entry.where, outcome), staging.scratch() as scratch:
+        with contextlib.closing(_artefacts(entry, scratch)) as artefacts:
+            for artefact in artefacts:
+                with report.attempt(entry.where, outcome):
+                    if artefact.name in stored:
+                        raise PickupError(f"two artefacts have the name {artefact.name!r}")
+                    taken = {existing.path.rpartition("/")[2].casefold() for existing in stored.values()}
+                    method = entry.keys.compression or config.compression
+                    stored[artefact.name] = _store(artefact, entry, staging, method, taken)
+                    _note_judgement(artefact, entry, report, outcome)
+        if not stored and outcome.is_ok:
+            raise PickupError("produced nothing", hint="a run yields artefacts, or leaves files in its folder")
+    for name, file in stored.items():
+        if file.size * 2 < last_sizes.get(name, 0) and last_sizes[name] >= _SMALL:
+            report.warn(entry.where, outcome, f"{name} has {file.size} bytes; last time it had {last_sizes[name]}")
+    size = sum(file.size for file in stored.values())
+    log.info("%s: %s", entry.label, f"{len(stored)} artefact{'s' * (len(stored) != 1)}, {in_words(size)}")
+    return EntryRecord(
+        name=entry.name,
+        profile=entry.profile,
+        status="ok" if outcome.is_ok else "failed",
+        artefacts=tuple(stored.values()),
+        failures=tuple(outcome.failures),
+        warnings=tuple(outcome.warnings),
+    )
+
+
+def in_words(size: int) -> str:
+    """Give a number of bytes as people read it."""
+    import humanize
+
+    return humanize.naturalsize(size, binary=True)
+
+
+def _artefacts(entry: GeneratorEntry, scratch: Path) -> Generator[Artefact, None, None]:
+    """Give what the profile yields; for one that yields nothing, the files that it left in its folder."""
+    produced: Iterable[Artefact] | None = entry.module.run(entry.options, scratch)
+    if produced is None:
+        yield from _left_in(scratch)
+        return
+    try:
+        yield from produced
+    finally:
+        if hasattr(produced, "close"):
+            produced.close()
+
+
+def _left_in(folder: Path) -> Iterator[Artefact]:
+    paths = sorted(folder.rglob("*"))
+    for path in paths:
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise PickupError(f"{path.relative_to(folder)} is a link or a special file, which cannot be published")
+    for path in paths:
+        if path.is_file():
+            yield Artefact(path.relative_to(folder).as_posix(), path.open("rb"))
+
+
+def _store(
+    artefact: Artefact, entry: GeneratorEntry, staging: Staging, compression: Compression, taken: set[str]
+) -> StoredArtefact:
+    """Bring one artefact through the byte path. Raises whatever went wrong; then there is no file."""
+    suffix = compression_suffix(compression.method)
+    name = stored_name(artefact.name, {existing.removesuffix(suffix) for existing in taken})
+    path = f"{entry.folder}/{name}{suffix}"
+    with staging.sink(path) as sink:
+        digest = Digest(sink)
+        with artefact.source as stream:
+            compressed = Compressed(stream, compression)
+            transfer(compressed, digest)
+    return StoredArtefact(
+        path=path,
+        size=digest.size,
+        sha256=digest.sha256,
+        name=artefact.name,
+        uncompressed_size=compressed.size,
+        compression=compression.method,
+    )
+
+
+def _note_judgement(artefact: Artefact, entry: GeneratorEntry, report: Report, outcome: Outcome) -> None:
+    judgement = getattr(artefact.source, "judgement", Judgement())
+    for sentence in judgement.warnings:
+        report.warn(entry.where, outcome, f"{artefact.name}: {sentence}")
+    for sentence in judgement.losses:
+        report.fail(entry.where, outcome, f"{artefact.name} was stored with losses: {sentence}")
+
+
+def skipped(entry: GeneratorEntry) -> EntryRecord:
+    """Give the record of an entry that was not asked for."""
+    return EntryRecord(entry.name, entry.profile, "skipped")

@@ -1,0 +1,75 @@
+"""The history: one line of JSON per run, verify, restore and prune, in the state folder.
+
+Estimates, the first run's right to make a target's root, and the digests that show an exchanged manifest all come from
+here. Losing it loses no backup.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pickup_core.trust import private_folder
+
+log = logging.getLogger("pickup.history")
+
+Record = dict[str, Any]
+
+
+class History:
+    """The history of one job. Reading passes over lines that are torn."""
+
+    def __init__(self, state_folder: Path, job: str) -> None:
+        self._path = state_folder / f"{job}.history.jsonl"
+
+    def add(self, kind: str, **facts: Any) -> None:
+        """Append a line: what happened, when, and the given facts. A line that cannot be written is a warning."""
+        record = {"kind": kind, "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **facts}
+        try:
+            private_folder(self._path.parent)
+            descriptor = os.open(
+                self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
+            with open(descriptor, "wb", buffering=0) as file:
+                file.write(json.dumps(record).encode() + b"\n")
+        except OSError as error:
+            log.warning("history %s could not be written: %s", self._path, error)
+
+    def records(self, kind: str) -> Iterator[Record]:
+        """Give the records of a kind, the oldest first."""
+        try:
+            lines = self._path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            log.warning("history %s cannot be read: %s", self._path, error)
+            return
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and record.get("kind") == kind:
+                yield record
+
+    def last_sizes(self) -> dict[str, dict[str, int]]:
+        """Give, for each generator entry, the stored size of each artefact when it last went well, in bytes."""
+        sizes: dict[str, dict[str, int]] = {}
+        for record in self.records("run"):
+            sizes.update(record.get("sizes", {}))
+        return sizes
+
+    def manifest_digests(self, backup: str) -> set[str]:
+        """Give the SHA-256 of each manifest that a run here wrote for this backup."""
+        return {r["manifest"] for r in self.records("run") if r.get("backup") == backup and "manifest" in r}
+
+    def last_backup(self) -> str | None:
+        """Give the name of the newest backup that a run here began."""
+        return max((r["backup"] for r in self.records("run") if "backup" in r), default=None)
+
+    def knows_place(self, place: str) -> bool:
+        """Tell whether a run here has stored a backup in this place before."""
+        return any(place in record.get("places", ()) for record in self.records("run"))

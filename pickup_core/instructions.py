@@ -1,0 +1,82 @@
+"""`RESTORE.txt` and `SHA256SUMS`: how to check and restore a backup with standard tools, made from what is in it."""
+
+import shlex
+from collections.abc import Iterable, Mapping
+
+from pickup_core.artefact import ARCHIVE_SUFFIX, CONTENTS_SUFFIX
+from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFile
+from pickup_core.streams import compression_suffix
+
+_PROGRAMS = {"zstd": "zstd -dc", "gzip": "gzip -dc", "none": "cat"}
+_TAR = "tar --extract --file=- --directory=/tmp/restored --preserve-permissions --xattrs --xattrs-include='*' --acls"
+
+
+def restore_text(manifest: Manifest, notes: Mapping[str, str]) -> str:
+    """Give the text of RESTORE.txt. `notes` are the remarks of profiles on how to use their artefacts, by profile."""
+    parts = [_head(manifest)]
+    for entry in manifest.entries:
+        if entry.artefacts or entry.failures:
+            parts.append(_entry_text(entry, notes.get(entry.profile, "")))
+    return "\n".join(parts)
+
+
+def checksums(files: Iterable[StoredFile]) -> str:
+    """Give the text of SHA256SUMS, as `sha256sum -c` reads it (sha256sum(1))."""
+    return "".join(f"{file.sha256}  {file.path}\n" for file in sorted(files, key=lambda file: file.path))
+
+
+def _head(manifest: Manifest) -> str:
+    title = f"How to restore backup {manifest.id} of {manifest.job}"
+    methods = {artefact.compression for entry in manifest.entries for artefact in entry.artefacts}
+    programs = sorted({_PROGRAMS[method].split()[0] for method in methods} - {"cat"})
+    return f"""{title}
+{"=" * len(title)}
+
+Made on {manifest.host} by Pickup {manifest.pickup}, started {manifest.started:%Y-%m-%d %H:%M:%S} UTC.
+{_state(manifest)}
+
+With Pickup, and no config:
+
+    pickup verify --from .
+    pickup restore --from . --to /tmp/restored
+
+Without Pickup, with nothing but {", ".join(["GNU tar", *programs, "sha256sum"])}. In this folder, check that all is as it was stored:
+
+    sha256sum -c SHA256SUMS
+
+Then make a folder with enough room, and copy the lines that you need. As root, tar gives owners back too.
+
+    mkdir -p /tmp/restored
+"""
+
+
+def _state(manifest: Manifest) -> str:
+    missing = [entry.name for entry in manifest.entries if entry.status != "ok"]
+    if not missing:
+        return "The backup is complete."
+    return f"The backup is PARTIAL. These entries failed or were not asked for: {', '.join(missing)}."
+
+
+def _entry_text(entry: EntryRecord, note: str) -> str:
+    title = f"{entry.name} ({entry.profile})"
+    lines = [title, "-" * len(title), ""]
+    lines += [f"FAILED: {line}" for failure in entry.failures for line in failure.splitlines()]
+    for artefact in entry.artefacts:
+        lines += _commands(artefact)
+    if note and entry.artefacts:
+        lines += ["", *note.strip().splitlines()]
+    return "\n".join([*lines, ""])
+
+
+def _commands(artefact: StoredArtefact) -> list[str]:
+    path = shlex.quote(artefact.path)
+    opened = f"{_PROGRAMS[artefact.compression]} {path}"
+    if artefact.name.endswith(ARCHIVE_SUFFIX):
+        return [
+            f"    {opened} | {_TAR}",
+            "    # one file or folder of it: write its name, as the list of contents has it, at the end of that line",
+        ]
+    if artefact.name.endswith(CONTENTS_SUFFIX):
+        return [f"    {opened} | grep NAME   # what is in it, with mode, owner, size and time (UTC)"]
+    plain = artefact.path.rpartition("/")[2].removesuffix(compression_suffix(artefact.compression))
+    return [f"    {opened} > {shlex.quote('/tmp/restored/' + plain)}"]

@@ -1,0 +1,106 @@
+"""Where messages go: information to stdout, warnings and errors to stderr, everything to a rotating private file.
+
+A log that is broken never stops a backup: it is said once on stderr, and the exit code is 1 at least.
+"""
+
+import logging
+import logging.config
+import logging.handlers
+import os
+import re
+import sys
+from collections.abc import Mapping
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from pickup_core.errors import ConfigError
+from pickup_core.secret import redact
+from pickup_core.trust import private_folder
+
+_FILE_NAME = "pickup.log"
+_FILE_SIZE = 5 * 1024 * 1024
+_FILE_COUNT = 5
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Formatter(logging.Formatter):
+    """Formats a message without secrets, and without characters that a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", redact(super().format(record)))
+
+
+class Logs:
+    """The logging of one process. `is_broken` tells whether a message could not be written where it belongs."""
+
+    def __init__(self) -> None:
+        self.is_broken = False
+
+    def to_console(self, quiet: bool, debug: bool) -> None:
+        """Send information to stdout, but for `quiet`, and warnings and errors to stderr; with `debug` everything."""
+        logging.raiseExceptions = False
+        out = logging.StreamHandler(sys.stdout)
+        out.setLevel(logging.DEBUG if debug else logging.INFO)
+        out.addFilter(lambda record: record.levelno < logging.WARNING)
+        out.setFormatter(Formatter("%(message)s"))
+        err = logging.StreamHandler(sys.stderr)
+        err.setLevel(logging.WARNING)
+        err.setFormatter(Formatter("%(levelname)s: %(message)s"))
+        logging.basicConfig(handlers=[err] if quiet and not debug else [out, err], level=logging.INFO, force=True)
+        logging.getLogger("pickup").setLevel(logging.DEBUG)
+
+    def to_file(self, folder: Path) -> None:
+        """Send everything to `pickup.log` in this folder too. Where that cannot be, a warning says so."""
+        try:
+            handler = _RotatingFile(private_folder(folder) / _FILE_NAME, self)
+        except (OSError, ConfigError) as error:
+            self.is_broken = True
+            logging.getLogger("pickup.logs").warning("there is no log in %s: %s", folder, error)
+            return
+        handler.setFormatter(Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+        logging.getLogger().addHandler(handler)
+
+    def replace(self, settings: Mapping[str, Any]) -> None:
+        """Replace all of it by a `logging.config` dictionary; what it formats is still freed of secrets.
+
+        Raises `ConfigError` where the dictionary is none.
+        """
+        try:
+            logging.config.dictConfig({"disable_existing_loggers": False, **settings})
+        except (ValueError, TypeError, AttributeError, ImportError, OSError) as error:
+            raise ConfigError(f"LOGGING is no dictionary that logging.config takes: {error}") from error
+        loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
+        for handler in {handler for logger in loggers for handler in logger.handlers}:
+            handler.setFormatter(_Redacting(handler.formatter or logging.Formatter()))
+
+
+class _Redacting(logging.Formatter):
+    """A formatter of the user's own, freed of secrets."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self._formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(self._formatter.format(record))
+
+
+class _RotatingFile(logging.handlers.RotatingFileHandler):
+    """The log file: 0600 from its first moment, never through a symbolic link, silent about its own errors but once."""
+
+    def __init__(self, path: Path, logs: Logs) -> None:
+        self._logs = logs
+        super().__init__(
+            path, maxBytes=_FILE_SIZE, backupCount=_FILE_COUNT, encoding="utf-8", errors="backslashreplace"
+        )
+
+    def _open(self) -> TextIOWrapper:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self.baseFilename, flags, 0o600)
+        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
+        if not self._logs.is_broken:
+            self._logs.is_broken = True
+            print(f"WARNING: the log {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)

@@ -1,0 +1,217 @@
+"""The manifest: what a backup contains. Written last, it is what makes a backup finished.
+
+The file is JSON in UTF-8. Its last member, on a line of its own, is the SHA-256 of all bytes before that line. Without
+such a line the file is torn and the backup unfinished; where it is wrong, the backup is damaged. This module reads and
+writes nothing: it turns bytes into a `Manifest` and back.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from pickup_core.errors import DamageError
+
+FORMAT = (1, 0)
+LONGEST = 64 * 1024 * 1024
+"""No manifest of more bytes is read."""
+
+_ID = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z")
+_LAST_LINE = re.compile(rb'\n "sha256": "([0-9a-f]{64})"\n\}\n\Z')
+_SAFE_PATH = re.compile(r"(?:[A-Za-z0-9_=][A-Za-z0-9._=~-]{0,254}/)*[A-Za-z0-9_=][A-Za-z0-9._=~-]{0,254}")
+
+
+class UnfinishedError(Exception):
+    """These bytes are the beginning of a manifest, or nothing that became one."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a backup: its path in the backup's folder, its size in bytes, its SHA-256 in hex digits."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StoredArtefact(StoredFile):
+    """An artefact as it is stored: the name that its generator gave it, and how it was compressed."""
+
+    name: str
+    uncompressed_size: int
+    compression: str
+    encryption: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EntryRecord:
+    """What became of one generator entry: `status` is `ok`, `failed` or `skipped` (not asked for).
+
+    A failed entry may have artefacts: those that went well, and those with losses.
+    """
+
+    name: str
+    profile: str
+    status: str
+    artefacts: tuple[StoredArtefact, ...] = ()
+    failures: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a backup contains, and how it came to be. Times are aware and UTC; `machine` is a digest of the machine id."""
+
+    pickup: str
+    job: str
+    host: str
+    machine: str
+    id: str
+    started: datetime
+    finished: datetime
+    only: tuple[str, ...]
+    entries: tuple[EntryRecord, ...]
+    others: tuple[StoredFile, ...]
+    """The files beside the artefacts: instructions, checksums, the config."""
+    format: tuple[int, int] = FORMAT
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """Every file in the backup's folder but the manifest's own copy."""
+        return (*(artefact for entry in self.entries for artefact in entry.artefacts), *self.others)
+
+    @property
+    def is_complete(self) -> bool:
+        return all(entry.status == "ok" for entry in self.entries)
+
+    @property
+    def size(self) -> int:
+        """The sum of the sizes of all files, in bytes."""
+        return sum(file.size for file in self.files)
+
+
+def backup_id(moment: datetime) -> str:
+    """Give the name of a backup that was started at this moment."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H%M%SZ")
+
+
+def started_at(name: str) -> datetime | None:
+    """Give the moment that a backup's name tells, or None for any other text."""
+    if not _ID.fullmatch(name):
+        return None
+    try:
+        return datetime.strptime(name, "%Y-%m-%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Give the bytes of a manifest file."""
+    head = json.dumps(asdict(manifest), indent=1, default=lambda moment: moment.isoformat()).encode()
+    body = head.removesuffix(b"\n}") + b",\n"
+    return body + f' "sha256": "{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode()
+
+
+def decode(data: bytes) -> Manifest:
+    """Give the manifest that a file holds.
+
+    Raises `UnfinishedError` where the file was not written to its end, `DamageError` where it was changed or holds what
+    no Pickup would write. Members that this version does not know are passed over, so that it reads later minor versions.
+    """
+    last_line = _LAST_LINE.search(data)
+    if last_line is None:
+        raise UnfinishedError("the manifest was not written to its end")
+    if hashlib.sha256(data[: last_line.start() + 1]).hexdigest().encode() != last_line[1]:
+        raise DamageError("the manifest's own checksum is wrong")
+    try:
+        members = json.loads(data, object_pairs_hook=_without_duplicates)
+        if members["format"][0] != FORMAT[0]:
+            raise DamageError(
+                f"the manifest has format {members['format']}", hint="use the Pickup version that wrote it"
+            )
+        manifest = _manifest(members)
+        _check_paths(manifest.files)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+        raise DamageError(f"the manifest does not have the shape of one: {error}") from None
+    return manifest
+
+
+def _manifest(members: dict[str, Any]) -> Manifest:
+    return Manifest(
+        **{name: _text(members[name]) for name in ("pickup", "job", "host", "machine", "id")},
+        started=_moment(members["started"]),
+        finished=_moment(members["finished"]),
+        only=_texts(members["only"]),
+        entries=tuple(_entry(entry) for entry in members["entries"]),
+        others=tuple(StoredFile(**_file(file)) for file in members["others"]),
+        format=(members["format"][0], members["format"][1]),
+    )
+
+
+def _entry(members: dict[str, Any]) -> EntryRecord:
+    return EntryRecord(
+        **{name: _text(members[name]) for name in ("name", "profile", "status")},
+        artefacts=tuple(
+            StoredArtefact(
+                **_file(artefact),
+                name=_text(artefact["name"]),
+                uncompressed_size=_number(artefact["uncompressed_size"]),
+                compression=_text(artefact["compression"]),
+                encryption=_texts(artefact["encryption"]),
+            )
+            for artefact in members["artefacts"]
+        ),
+        failures=_texts(members["failures"]),
+        warnings=_texts(members["warnings"]),
+    )
+
+
+def _file(members: dict[str, Any]) -> dict[str, Any]:
+    digest = _text(members["sha256"])
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError("a sha256 is not one")
+    return {"path": _text(members["path"]), "size": _number(members["size"]), "sha256": digest}
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, got {type(value).__name__}")
+    return value
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"expected a list, got {type(values).__name__}")
+    return tuple(_text(value) for value in values)
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError("expected a number")
+    return value
+
+
+def _moment(value: object) -> datetime:
+    moment = datetime.fromisoformat(_text(value))
+    if moment.tzinfo is None:
+        raise ValueError("a time has no zone")
+    return moment
+
+
+def _check_paths(files: Iterable[StoredFile]) -> None:
+    seen = set()
+    for file in files:
+        if not _SAFE_PATH.fullmatch(file.path) or file.path in seen:
+            raise ValueError(f"path {file.path!r} stands twice, or is none that Pickup writes")
+        seen.add(file.path)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member stands twice")
+    return members

@@ -1,0 +1,57 @@
+"""`Options`: what an entry's `config` may say.
+
+A profile declares `class Config(Options)` with typed fields; the text under a field is its help. Pydantic checks the
+values and reports every problem at once, and nothing that was not declared is accepted.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+from pickup_core.secret import Secret
+
+__all__ = ["Options", "Secret"]
+
+_LONGEST_TEXT = 65_536
+
+
+class Options(BaseModel):
+    """The root of every profile's `Config`: frozen, no unknown keys, paths made absolute.
+
+    A relative `Path` is relative to the config file, `~` is the home folder. Texts hold no NUL, paths no control
+    characters.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _anchor(cls, value: Any, info: ValidationInfo) -> Any:
+        folder = (info.context or {}).get("folder", Path.cwd())
+        return _each(value, lambda leaf: _checked(leaf, folder))
+
+
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Apply `change` to a value, or to each value of a list, tuple or dict of them."""
+    if isinstance(value, list | tuple):
+        return type(value)(_each(item, change) for item in value)
+    if isinstance(value, Mapping):
+        return {key: _each(item, change) for key, item in value.items()}
+    return change(value)
+
+
+def _checked(leaf: Any, folder: Path) -> Any:
+    if isinstance(leaf, str | Path):
+        text = str(leaf)
+        if "\0" in text or len(text) > _LONGEST_TEXT:
+            raise ValueError("holds a NUL character or is longer than 65536 characters")
+    if isinstance(leaf, Path):
+        if any(ord(character) < 32 or ord(character) == 127 for character in str(leaf)):
+            raise ValueError("is a path with a control character in it")
+        try:
+            return folder / leaf.expanduser()
+        except RuntimeError:
+            raise ValueError("begins with ~, but there is no home folder; write the whole path") from None
+    return leaf

@@ -1,0 +1,133 @@
+"""Prune: delete the backups of a job that the retention policy does not keep, and what broken uploads have left."""
+
+import contextlib
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pickup_core.catalogue import MARK_FILE, Backup, Catalogue, read_small
+from pickup_core.errors import StoreError
+from pickup_core.manifest import Manifest
+from pickup_core.publish import is_mark_of
+from pickup_core.retention import Decision, Holding, Policy, decide, deletes_too_much
+from pickup_core.store import Store
+
+_LEFTOVER_AGE = timedelta(days=1)
+_LONGEST_MARK = 65_536
+
+log = logging.getLogger("pickup.prune")
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What prune decided on each backup, and what it found to warn about."""
+
+    decisions: Sequence[Decision]
+    warnings: Sequence[str]
+
+
+def prune(
+    catalogue: Catalogue,
+    job: str,
+    policy: Policy,
+    entries: Collection[str] | None,
+    now: datetime,
+    machine: str | None,
+    anyway: bool = False,
+    upcoming: Manifest | None = None,
+) -> Pruned:
+    """Apply the policy to a job's finished backups at one place, and delete those that it does not keep.
+
+    `entries` are the labels of the config's generator entries, and `machine` is this machine's digest; both are None for
+    another machine's job, of which the manifests tell the entries. `anyway` lets an age
+    rule delete more than half of the backups at once. `upcoming` is a backup that a dry run takes as present. Each
+    deletion takes the manifest first; one that fails is a warning, and the others go on.
+    """
+    finished, warnings = [], []
+    for backup in catalogue.backups(job):
+        if backup.is_finished:
+            finished.append(backup)
+        elif backup.status == "damaged":
+            warnings.append(f"{backup.manifest_path} is damaged: neither counted nor deleted")
+    manifests = [backup.manifest for backup in finished]
+    if upcoming and upcoming.id not in {manifest.id for manifest in manifests}:
+        manifests.insert(0, upcoming)
+    if machine and (other := _other_machine(manifests, machine)):
+        return Pruned((), [*warnings, f"{other} writes backups of job {job} too: nothing is pruned. "
+                                      "Hint: give each machine a JOB of its own"])  # fmt: skip
+    reasons = {backup.id: backup.keep_reason() for backup in finished if backup.is_kept}
+    holdings = [_holding(manifest, reasons.get(manifest.id)) for manifest in manifests]
+    if entries is None:
+        entries = {label for holding in holdings for label in holding.good | holding.lossy}
+    decisions = decide(holdings, policy, entries, now)
+    warnings += [
+        f"backup {m.id} is dated later than now; it is kept and not counted" for m in manifests if m.started > now
+    ]
+    if deletes_too_much(decisions, policy) and not anyway:
+        count = sum(not decision.keep for decision in decisions)
+        warnings.append(
+            f"the retention policy would delete {count} of {len(decisions)} backups at once, so nothing was deleted. "
+            "Hint: if that is right, pickup.py prune --prune-anyway; if not, look at the clock and at retention"
+        )
+        return Pruned((), warnings)
+    deleted = {decision.id for decision in decisions if not decision.keep}
+    for backup in finished:
+        if backup.id in deleted:
+            try:
+                delete_backup(backup)
+            except (OSError, StoreError) as error:
+                warnings.append(f"backup {backup.folder} could not be deleted: {error}")
+    return Pruned(decisions, warnings)
+
+
+def clear_leftovers(catalogue: Catalogue, job: str, now: datetime) -> list[str]:
+    """Delete unfinished backups of this job that are older than a day and bear our mark; give their names."""
+    cleared = []
+    for backup in catalogue.backups(job):
+        is_old = now - backup.started > _LEFTOVER_AGE
+        if backup.status == "unfinished" and is_old and _is_ours(catalogue.store, backup):
+            delete_backup(backup)
+            cleared.append(backup.folder)
+    return cleared
+
+
+def delete_backup(backup: Backup) -> None:
+    """Delete a backup: its manifest first, its mark last, so that what an interruption leaves is known as ours."""
+    store = backup.catalogue.store
+    if backup.marker:
+        store.delete(backup.manifest_path)
+    for item in store.listdir(backup.folder):
+        if item.name != MARK_FILE:
+            store.delete(f"{backup.folder}/{item.name}")
+    store.delete(backup.folder)
+
+
+def _is_ours(store: Store, backup: Backup) -> bool:
+    """Tell whether an unfinished backup bears our mark, or holds nothing beside a mark that may be cut off."""
+    mark = b""
+    with contextlib.suppress(FileNotFoundError):
+        mark = read_small(store, f"{backup.folder}/{MARK_FILE}", _LONGEST_MARK)
+    others = [item for item in store.listdir(backup.folder) if item.name != MARK_FILE]
+    return is_mark_of(mark, backup.job, backup.id) or not others
+
+
+def _holding(manifest: Manifest, kept_because: str | None) -> Holding:
+    labels = {entry: f"{entry.profile}/{entry.name}" for entry in manifest.entries}
+    return Holding(
+        id=manifest.id,
+        started=manifest.started,
+        good=frozenset(label for entry, label in labels.items() if entry.status == "ok"),
+        lossy=frozenset(label for entry, label in labels.items() if entry.status == "failed" and entry.artefacts),
+        kept_because=kept_because,
+    )
+
+
+def _other_machine(manifests: Sequence[Manifest], machine: str) -> str | None:
+    """Give the host name of another machine whose backup is later than one of this machine's, or None.
+
+    A machine that was set up anew finds only earlier ones of another machine, and goes on.
+    """
+    oldest_own = min((m.started for m in manifests if m.machine == machine), default=None)
+    others = [m for m in manifests if m.machine != machine and oldest_own is not None and m.started > oldest_own]
+    return others[0].host if others else None

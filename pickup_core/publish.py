@@ -1,0 +1,73 @@
+"""Publish: bring a backup from the staging area to a target, so that it is finished only when all of it is there."""
+
+import io
+import logging
+from pathlib import Path
+
+from pickup_core.catalogue import MARK_FILE, read_small
+from pickup_core.errors import StoreError
+from pickup_core.manifest import LONGEST, Manifest
+from pickup_core.store import Store, walk
+
+log = logging.getLogger("pickup.publish")
+
+
+def mark_text(job: str, name: str) -> bytes:
+    """Give the content of `PICKUP.txt`, the mark by which an unfinished backup is known as ours."""
+    return (
+        f"This folder is a backup that Pickup made.\n\n{_stamp(job, name)}\n"
+        f"It is finished once ../{name}.json or ../{name}.partial.json exists.\n"
+        "RESTORE.txt says how to restore it, with Pickup or without.\n"
+    ).encode()
+
+
+def is_mark_of(mark: bytes, job: str, name: str) -> bool:
+    """Tell whether this is the content of the `PICKUP.txt` of that backup."""
+    return _stamp(job, name).encode() in mark
+
+
+def _stamp(job: str, name: str) -> str:
+    return f"job: {job}\nbackup: {name}\n"
+
+
+def publish(store: Store, folder: Path, manifest: Manifest, encoded: bytes, read_back: bool) -> None:
+    """Store the backup whose files lie in a local folder: the mark, the files, and the manifest when they are confirmed.
+
+    Raises whatever the store raises, and `StoreError` where the place does not list or give back what was put. After an
+    exception the files that are there already are deleted again, as far as the place lets them; there is no manifest.
+    """
+    path = f"{manifest.job}/{manifest.id}"
+    if store.listdir(path):
+        raise FileExistsError(f"{path} exists already at this target and is not overwritten")
+    marker = ".json" if manifest.is_complete else ".partial.json"
+    try:
+        store.put(f"{path}/{MARK_FILE}", io.BytesIO(mark_text(manifest.job, manifest.id)))
+        store.put_folder(folder, path)
+        _confirm(store, path, manifest, len(encoded), read_back)
+        store.commit(f"{path}{marker}", encoded)
+        if read_small(store, f"{path}{marker}", LONGEST) != encoded:
+            raise StoreError(f"{path}{marker} was not stored as it was sent")
+    except BaseException:
+        _withdraw(store, path, marker)
+        raise
+
+
+def _confirm(store: Store, path: str, manifest: Manifest, manifest_size: int, read_back: bool) -> None:
+    """Raise `StoreError` where a file is not listed with its size, or with `read_back` has another content."""
+    listed = dict(walk(store, path))
+    for file in manifest.files:
+        if listed.get(file.path) != file.size:
+            raise StoreError(
+                f"{path}/{file.path} was stored with {listed.get(file.path)} bytes in place of {file.size}"
+            )
+        if read_back and store.sha256(f"{path}/{file.path}") != file.sha256:
+            raise StoreError(f"{path}/{file.path} was stored with another content than was sent")
+
+
+def _withdraw(store: Store, path: str, marker: str) -> None:
+    """Delete what an upload that failed has left, the manifest first. What stays is cleared by a later run."""
+    for leftover in (f"{path}{marker}", path):
+        try:
+            store.delete(leftover)
+        except Exception as error:
+            log.info("%s could not be deleted after the upload had failed: %s", leftover, error)

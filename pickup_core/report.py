@@ -1,0 +1,73 @@
+"""What happened, entry by entry: the one place that catches, and the exit code that follows from it."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from pickup_core.errors import ExitCode, PickupError, worst
+from pickup_core.secret import redact
+
+log = logging.getLogger("pickup.report")
+
+
+@dataclass
+class Outcome:
+    """What came of one attempt: sentences about what failed, and about what is worth a look."""
+
+    failures: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_ok(self) -> bool:
+        return not self.failures
+
+
+class Report:
+    """Collects outcomes. What fails is logged as an error, what is worth a look as a warning, both with their place."""
+
+    def __init__(self) -> None:
+        self._codes: set[int] = set()
+
+    @property
+    def exit_code(self) -> int:
+        return worst(self._codes)
+
+    @contextmanager
+    def attempt(self, where: str, outcome: Outcome | None = None) -> Iterator[Outcome]:
+        """Let the `with` fail without ending the run: an exception in it becomes a failure of the outcome.
+
+        What ends the process (`KeyboardInterrupt`, `Stopped`) passes.
+        """
+        outcome = outcome or Outcome()
+        try:
+            yield outcome
+        except Exception as error:
+            log.debug("%s: %s", where, type(error).__name__, exc_info=True)
+            self.fail(where, outcome, explained(error), error.exit_code if isinstance(error, PickupError) else None)
+
+    def fail(self, where: str, outcome: Outcome, sentence: str, code: int | None = None) -> None:
+        """Note a failure."""
+        outcome.failures.append(redact(sentence))
+        self._codes.add(ExitCode.FAILED if code in (None, ExitCode.CONFIG) else code)
+        log.error("%s: %s", where, sentence)
+
+    def warn(self, where: str, outcome: Outcome, sentence: str) -> None:
+        """Note something that is worth a look."""
+        outcome.warnings.append(redact(sentence))
+        self._codes.add(ExitCode.WARNINGS)
+        log.warning("%s: %s", where, sentence)
+
+    def damage(self, where: str, sentence: str) -> None:
+        """Note that something stored is not what was stored."""
+        self._codes.add(ExitCode.DAMAGE)
+        log.error("%s: %s", where, sentence)
+
+
+def explained(error: Exception) -> str:
+    """Give the sentence that explains an exception to a person."""
+    if isinstance(error, PickupError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename is not None else error.strerror
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,312 @@
+"""Restore: bring artefacts back into a folder, verified before anything of them is written there.
+
+Each stored file is spooled once into a private folder on the destination's file system, and its digest taken on the way.
+Archives are checked, then unpacked into a fresh folder. Only when all of that went well are the results moved to their
+places.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pickup_core.archive import Members, check_members, unpack
+from pickup_core.artefact import ARCHIVE_SUFFIX, Readable
+from pickup_core.catalogue import Backup
+from pickup_core.errors import DamageError, PickupError, RefusedError, UsageError
+from pickup_core.find import archives, listing
+from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact
+from pickup_core.patterns import search_expression
+from pickup_core.store import BLOCK
+from pickup_core.streams import Digest, compression_suffix, decompressed, transfer, zstd
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be restored, and how. `only` names entries or `ENTRY/ARTEFACT`, `paths` are patterns of member names."""
+
+    to: Path
+    only: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    as_stored: bool = False
+    overwrite: bool = False
+    privileged: bool = False
+
+    def holds(self, manifest: Manifest) -> bool:
+        """Tell whether a backup has everything that `only` names, without failure where an entry is named."""
+        return all(_find_only(manifest, text, good=True) for text in self.only)
+
+
+@dataclass
+class Restored:
+    """What was restored: how many files of the backup, and what was left out on the way."""
+
+    artefacts: int = 0
+    members: int = 0
+    devices: int = 0
+    setuid_files: int = 0
+    capabilities: int = 0
+    foreign_owners: int = 0
+
+    def count(self, members: Members) -> None:
+        self.members += len(members.selected or ())
+        self.devices += len(members.devices)
+        self.setuid_files += len(members.setuid_files)
+        self.capabilities += members.capabilities
+        self.foreign_owners += members.foreign_owners
+
+    def left_out(self, privileged: bool) -> list[str]:
+        """Give a sentence for each kind of thing that did not come back as it was."""
+        is_root, sentences = os.geteuid() == 0, []
+        if not (privileged and is_root):
+            counts = {"devices": self.devices, "setuid bits": self.setuid_files, "capabilities": self.capabilities}
+            found = [f"{count} {what}" for what, count in counts.items() if count]
+            if found:
+                sentences.append(f"left out: {', '.join(found)}. Hint: as root, --privileged restores them")
+        if self.foreign_owners and not is_root:
+            sentences.append(
+                f"{self.foreign_owners} files belonged to other users and are yours now: only root can set owners"
+            )
+        return sentences
+
+
+Chosen = list[tuple[EntryRecord, StoredArtefact]]
+_OTHERS = "--only restores other entries; pickup.py verify all shows which backups are whole"
+
+
+def choose(backup: Backup, wish: Wish) -> Chosen:
+    """List the artefacts that a wish needs. Raises `UsageError` where the backup does not have what is asked for."""
+    manifest = backup.manifest
+    chosen: Chosen = []
+    for text in wish.only:
+        found = _find_only(manifest, text)
+        if not found:
+            names = ", ".join(entry.name for entry in manifest.entries)
+            raise UsageError(f"backup {backup.id} holds no artefacts of {text!r}", hint=f"it holds entries: {names}")
+        chosen += [pair for pair in found if pair not in chosen]
+    if not wish.only:
+        chosen = [(entry, artefact) for entry in manifest.entries for artefact in entry.artefacts]
+    if wish.paths:
+        return _with_paths(backup, chosen, wish.paths)
+    return chosen if wish.as_stored else _without_lists(chosen, wish.only)
+
+
+def _without_lists(chosen: Chosen, only: Sequence[str]) -> Chosen:
+    """Leave out the lists of contents, which unpacked archives have no need of, but for those that are asked for."""
+    lists = {contents.path for entry, _ in chosen for _, contents in archives(entry) if contents}
+    asked_for = {text.rpartition("/")[2] for text in only}
+    return [(e, a) for e, a in chosen if a.path not in lists or asked_for & {a.name, PurePosixPath(a.path).name}]
+
+
+def space_needed(chosen: Chosen, wish: Wish) -> int:
+    """Give how many bytes a restore takes at the destination while it works."""
+    stored = sum(artefact.size for _, artefact in chosen)
+    return stored if wish.as_stored else stored + sum(artefact.uncompressed_size for _, artefact in chosen)
+
+
+def restore(backup: Backup, chosen: Chosen, wish: Wish) -> Restored:
+    """Restore the chosen artefacts to `wish.to/PROFILE/ENTRY/...`.
+
+    Raises `DamageError` where a stored file is not what was stored, or an archive could harm, and `RefusedError` where
+    something is in the way; in both cases the destination is as it was. Raises `PickupError` where space is lacking.
+    """
+    with _spool(wish.to) as spool:
+        free, needed = shutil.disk_usage(spool).free, space_needed(chosen, wish)
+        if needed > free:
+            raise PickupError(
+                f"restoring takes {needed} bytes, but {wish.to} has {free} bytes left", hint="use another --to"
+            )
+        fresh, restored = spool / "fresh", Restored(artefacts=len(chosen))
+        files = [(entry, artefact, _fetched(backup, artefact, spool, wish)) for entry, artefact in chosen]
+        wanted = [search_expression(pattern) for pattern in wish.paths]
+        symlinks: dict[str, set[str]] = {}
+        for entry, artefact, file in files:
+            folder = fresh / PurePosixPath(artefact.path).parent
+            folder.mkdir(parents=True, exist_ok=True)
+            if wish.as_stored:
+                file.rename(fresh / artefact.path)
+            elif artefact.name.endswith(ARCHIVE_SUFFIX):
+                members = Members(symlinks=symlinks.setdefault(entry.name, set()))
+                _unpack(artefact, file, folder, members, wanted, wish.privileged)
+                restored.count(members)
+            else:
+                _write_uncompressed(artefact, file, fresh / artefact.path)
+            file.unlink(missing_ok=True)
+        _move_into_place(fresh, wish.to, wish.overwrite)
+    return restored
+
+
+def _find_only(manifest: Manifest, text: str, good: bool = False) -> Chosen:
+    """Give the artefacts that `ENTRY` or `ENTRY/ARTEFACT` names; both may be written as they are or as stored."""
+    for entry in manifest.entries:
+        if text in (entry.name, f"{entry.profile}/{entry.name}"):
+            return [(entry, artefact) for artefact in entry.artefacts] if entry.status == "ok" or not good else []
+        for prefix in (f"{entry.name}/", f"{entry.profile}/{entry.name}/"):
+            name = text.removeprefix(prefix)
+            found = [a for a in entry.artefacts if name in (a.name, PurePosixPath(a.path).name)]
+            if text.startswith(prefix) and found:
+                return [(entry, artefact) for artefact in found]
+    return []
+
+
+def _with_paths(backup: Backup, chosen: Chosen, patterns: Sequence[str]) -> Chosen:
+    """Give the archives among the chosen artefacts that have a member which matches, as far as their lists tell."""
+    wanted = [search_expression(pattern) for pattern in patterns]
+    found: Chosen = []
+    for entry in backup.manifest.entries:
+        for archive, contents in archives(entry):
+            if (entry, archive) in chosen and (contents is None or _mentions(backup, contents, wanted)):
+                found.append((entry, archive))
+    if not found:
+        hint = "pickup.py find PATTERN tells which backups do"
+        raise UsageError(f"backup {backup.id} holds no file that matches {' or '.join(patterns)}", hint=hint)
+    return found
+
+
+def _mentions(backup: Backup, contents: StoredArtefact, wanted: Sequence[re.Pattern[str]]) -> bool:
+    return any(pattern.match(line.name) for line in listing(backup, contents) for pattern in wanted)
+
+
+@contextlib.contextmanager
+def _spool(destination: Path) -> Iterator[Path]:
+    """Give a private folder inside the destination, which is made where it is absent and removed if it stays empty."""
+    is_new = not destination.exists()
+    destination.mkdir(mode=0o700, parents=True, exist_ok=True)
+    spool = Path(tempfile.mkdtemp(prefix=".pickup-", dir=destination))
+    try:
+        yield spool
+    finally:
+        _make_removable(spool)
+        shutil.rmtree(spool)
+        if is_new and not any(destination.iterdir()):
+            destination.rmdir()
+
+
+def _make_removable(folder: Path) -> None:
+    """Let us delete what was unpacked: an archive may hold folders that not even their owner may write."""
+    if os.geteuid() != 0:
+        for path, _, _ in os.walk(folder):
+            os.chmod(path, 0o700)
+
+
+def _fetched(backup: Backup, artefact: StoredArtefact, spool: Path, wish: Wish) -> Path:
+    """Copy a stored file into the spool. Raises `DamageError` where it is not the one that the manifest names."""
+    descriptor, name = tempfile.mkstemp(dir=spool)
+    where = f"{backup.folder}/{artefact.path}"
+    with open(descriptor, "wb") as file:
+        digest = Digest(file)
+        try:
+            with backup.open(artefact.path) as stream:
+                transfer(stream, digest)
+        except FileNotFoundError:
+            raise DamageError(f"{where} is missing", hint=_OTHERS) from None
+    if (digest.size, digest.sha256) != (artefact.size, artefact.sha256):
+        raise DamageError(f"{where} has changed since it was stored", hint=_OTHERS)
+    return Path(name)
+
+
+@contextlib.contextmanager
+def _uncompressed(artefact: StoredArtefact, file: Path) -> Iterator[Readable]:
+    """Give the content of a spooled file; whatever is wrong with its compression or size is a `DamageError`."""
+    try:
+        with file.open("rb") as stream:
+            yield _Bounded(decompressed(stream, artefact.compression), artefact)
+    except (EOFError, zlib.error, zstd().ZstdError) as error:
+        raise DamageError(f"{artefact.path} cannot be uncompressed: {error}") from error
+
+
+class _Bounded:
+    """A stream that raises `DamageError` where it has more bytes than the manifest says."""
+
+    def __init__(self, stream: Readable, artefact: StoredArtefact) -> None:
+        self._stream = stream
+        self._left = artefact.uncompressed_size
+        self._path = artefact.path
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size if size > 0 else BLOCK)
+        self._left -= len(data)
+        if self._left < 0:
+            raise DamageError(f"{self._path} is larger than its manifest says")
+        return data
+
+
+def _unpack(
+    artefact: StoredArtefact,
+    file: Path,
+    folder: Path,
+    members: Members,
+    wanted: Sequence[re.Pattern[str]],
+    privileged: bool,
+) -> None:
+    try:
+        with _uncompressed(artefact, file) as stream:
+            check_members(stream, members, wanted)
+    except DamageError as error:
+        raise DamageError(f"{artefact.path}: {error.message}", error.hint) from error
+    with _uncompressed(artefact, file) as stream:
+        unpack(stream, folder, members, privileged)
+
+
+def _write_uncompressed(artefact: StoredArtefact, file: Path, path: Path) -> None:
+    suffix = compression_suffix(artefact.compression)
+    with _uncompressed(artefact, file) as stream, open(path.with_name(path.name.removesuffix(suffix)), "xb") as out:
+        transfer(stream, out)
+
+
+def _move_into_place(fresh: Path, destination: Path, overwrite: bool) -> None:
+    """Move what lies in one folder into another. Raises `RefusedError` before anything is moved where a file is in the way."""
+    conflicts = list(_conflicts(fresh, destination, overwrite))
+    if conflicts:
+        names = ", ".join(str(path) for path in conflicts[:5]) + (
+            f" and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
+        )
+        raise RefusedError(f"already there: {names}", hint="use another --to, or --overwrite to replace files")
+    _merge(fresh, destination, overwrite)
+
+
+def _conflicts(fresh: Path, destination: Path, overwrite: bool) -> Iterator[Path]:
+    """Give what is in the way: anything but a folder for a folder; with `overwrite` only a folder for a file and the like."""
+    with os.scandir(fresh) as items:
+        for item in items:
+            there = destination / item.name
+            if not os.path.lexists(there):
+                continue
+            is_folder, folder_there = item.is_dir(follow_symlinks=False), there.is_dir() and not there.is_symlink()
+            if is_folder and folder_there:
+                yield from _conflicts(Path(item.path), there, overwrite)
+            elif is_folder or folder_there or not overwrite:
+                yield there
+
+
+def _merge(fresh: Path, destination: Path, overwrite: bool) -> None:
+    """Move each item; a folder that is there already keeps its own attributes, but for `overwrite`."""
+    with os.scandir(fresh) as items:
+        for item in list(items):
+            there = destination / item.name
+            if item.is_dir(follow_symlinks=False) and there.is_dir() and not there.is_symlink():
+                _merge(Path(item.path), there, overwrite)
+                if overwrite:
+                    status = item.stat(follow_symlinks=False)
+                    with contextlib.suppress(PermissionError):
+                        os.chown(there, status.st_uid, status.st_gid)
+                    shutil.copystat(item.path, there)
+            else:
+                _rename(Path(item.path), there)
+
+
+def _rename(path: Path, there: Path) -> None:
+    """Rename, also a folder that we may not write, whose `..` has to change."""
+    mode = stat.S_IMODE(path.lstat().st_mode)
+    is_sealed = path.is_dir() and not path.is_symlink() and not mode & stat.S_IWUSR
+    if is_sealed:
+        path.chmod(mode | stat.S_IWUSR)
+    os.rename(path, there)
+    if is_sealed:
+        there.chmod(mode)

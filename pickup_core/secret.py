@@ -1,0 +1,193 @@
+"""Secrets: where they come from, and how they stay unseen.
+
+A config writes `password=secret_file("db.password")` instead of the password. Whatever Pickup logs, prints or stores
+goes through `redact`, which knows every secret that was made, also in its URL-quoted, shell-quoted and base64 forms.
+"""
+
+import ast
+import base64
+import os
+import re
+import shlex
+import stat
+import subprocess
+import urllib.parse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pickup_core.errors import ConfigError
+
+MASK = "***"
+_SHORTEST_REDACTED = 4
+_SPEAKING_NAME = re.compile(r"(password|passwd|pwd|passphrase|secret|token|api_?key)\Z", re.IGNORECASE)
+
+# The one piece of state that a module holds: a secret has to be masked in messages of code that never saw the config.
+_spellings: dict[str, None] = {}
+_environment_names: set[str] = set()
+
+
+class Secret:
+    """A text that is never shown: its `str`, `repr` and `format` are `***`. `reveal()` gives the text."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+        _remember(value)
+
+    def reveal(self) -> str:
+        """Give the text itself; to be called where it is handed over, and nowhere else."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        from_text = core_schema.no_info_after_validator_function(cls, core_schema.str_schema(strict=True))
+        return core_schema.union_schema([core_schema.is_instance_schema(cls), from_text])
+
+
+def secret_file(path: str | Path) -> Secret:
+    """Give the content of a file, without the line end, as a secret.
+
+    Raises `ConfigError` where it cannot be read, or where anyone but its owner and root could read it.
+    """
+    path = Path(path).expanduser()
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with open(descriptor, encoding="utf-8") as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o077:
+                raise ConfigError(
+                    f"secret file {path} can be read by others", hint=f"chmod 600 {shlex.quote(str(path))}"
+                )
+            return Secret(file.read().rstrip("\r\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"secret file {path} cannot be read: {error}") from None
+
+
+def secret_env(name: str) -> Secret:
+    """Give the value of an environment variable as a secret; child processes do not inherit that variable.
+
+    Raises `ConfigError` where it is not set.
+    """
+    if name not in os.environ:
+        raise ConfigError(f"environment variable {name} is not set, but the config reads a secret from it")
+    _environment_names.add(name)
+    return Secret(os.environ[name])
+
+
+def secret_command(command: Sequence[str], timeout: float = 30) -> Secret:
+    """Give the standard output of a command, without the line end, as a secret; `timeout` is in seconds.
+
+    Raises `ConfigError` where the command cannot be started, fails or takes longer; what it printed is not shown.
+    """
+    try:
+        done = subprocess.run(
+            list(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False, text=True
+        )
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
+        raise ConfigError(f"secret command {command[0]!r} did not work: {type(error).__name__}") from None
+    if done.returncode != 0 or not done.stdout:
+        raise ConfigError(f"secret command {command[0]!r} ended with status {done.returncode} and no secret")
+    return Secret(done.stdout.rstrip("\r\n"))
+
+
+def secret_credential(name: str) -> Secret:
+    """Give a credential that systemd handed over (`LoadCredential=`, see systemd.exec(5)) as a secret.
+
+    Raises `ConfigError` where Pickup was not started by systemd with this credential.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if folder is None or "/" in name:
+        raise ConfigError(f"no systemd credential {name!r}", hint=f"add LoadCredential={name}:FILE to the service")
+    try:
+        return Secret((Path(folder) / name).read_text(encoding="utf-8").rstrip("\r\n"))
+    except OSError as error:
+        raise ConfigError(f"systemd credential {name!r} cannot be read: {error.strerror}") from None
+
+
+def redact(text: str) -> str:
+    """Give the text with every known secret of four characters or more replaced by `***`."""
+    for spelling in list(_spellings):
+        if spelling in text:
+            text = text.replace(spelling, MASK)
+    return text
+
+
+def clean_environment() -> dict[str, str]:
+    """Give the environment for child processes: ours, less what held a secret or could change what a child loads."""
+    hidden = _environment_names | {"CREDENTIALS_DIRECTORY"}
+    return {k: v for k, v in os.environ.items() if k not in hidden and not k.startswith(("PYTHON", "LD_"))}
+
+
+def masked_source(source: str) -> str:
+    """Give Python source with every secret in it masked: known values, and literals under a name like `password`."""
+    lines = source.splitlines(keepends=True)
+    for node in sorted(
+        _secret_literals(ast.parse(source)), key=lambda node: (node.lineno, node.col_offset), reverse=True
+    ):
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        head = lines[first].encode()[: node.col_offset].decode()
+        tail = lines[last].encode()[node.end_col_offset :].decode()
+        lines[first : last + 1] = [f'{head}"{MASK}"{tail}']
+    return redact("".join(lines))
+
+
+def speaks_of_secret(name: str) -> bool:
+    """Tell whether a name like `password` or `API_TOKEN` says that a secret stands under it."""
+    return bool(_SPEAKING_NAME.search(name))
+
+
+def _secret_literals(tree: ast.AST) -> list[ast.Constant]:
+    """List the text literals whose value is a known secret, or that stand under a name which speaks of one."""
+    found: dict[int, ast.Constant] = {}
+
+    def note(value: ast.AST | None, speaking: bool) -> None:
+        for node in ast.walk(value) if value is not None else ():
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and (speaking or node.value in _spellings)
+            ):
+                found[id(node)] = node
+
+    note(tree, False)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                note(_literal(value), isinstance(key, ast.Constant) and speaks_of_secret(str(key.value)))
+        elif isinstance(node, ast.keyword):
+            note(_literal(node.value), speaks_of_secret(node.arg or ""))
+        elif isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            note(_literal(node.value), any(map(speaks_of_secret, names)))
+    return list(found.values())
+
+
+def _literal(value: ast.AST) -> ast.AST | None:
+    """Give the value where it is written out as a text; a call such as `secret_file("name")` holds no secret."""
+    return value if isinstance(value, ast.Constant) else None
+
+
+def _remember(value: str) -> None:
+    """Note the spellings under which a secret could appear in a message, the longest first."""
+    if len(value) < _SHORTEST_REDACTED:
+        return
+    encoded = base64.b64encode(value.encode("utf-8", "surrogateescape")).decode()
+    quoted = urllib.parse.quote(value, safe="", errors="surrogateescape")
+    spellings = {value, encoded, encoded.rstrip("="), quoted, urllib.parse.quote_plus(value, errors="surrogateescape"),
+                 shlex.quote(value), repr(value)[1:-1]}  # fmt: skip
+    known = sorted({*_spellings, *spellings}, key=len, reverse=True)
+    _spellings.clear()
+    _spellings.update(dict.fromkeys(known))

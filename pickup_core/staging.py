@@ -1,0 +1,174 @@
+"""The staging area: a private folder that artefacts pass through, always removed at the end of a run.
+
+A run makes a folder of its own in it, locks it, and marks it; so the folder of a run that was killed is known by its mark
+and its free lock, and cleared by the next run. What bears no mark is never touched.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from pickup_core.config import Reserve
+from pickup_core.errors import ConfigError, PickupError
+from pickup_core.trust import private_folder
+
+_MARK = "PICKUP-STAGING"
+_CHECK_EVERY = 8 * 1024 * 1024
+
+log = logging.getLogger("pickup.staging")
+
+
+class Staging:
+    """This run's folder in the staging area, made when the `with` is entered and removed when it is left.
+
+    `backup` is the folder that is published. Raises `ConfigError` where the area is not safe.
+    """
+
+    def __init__(self, area: Path, reserve: Reserve) -> None:
+        self._area = area
+        self._reserve = reserve
+        self._kept = False
+
+    def __enter__(self) -> "Staging":
+        if not shutil.rmtree.avoids_symlink_attacks:
+            raise ConfigError("this Python cannot delete folders safely (see shutil.rmtree.avoids_symlink_attacks)")
+        _check_area(self._area)
+        _clear_leftovers(self._area)
+        self._run = Path(tempfile.mkdtemp(prefix="run-", dir=self._area))
+        self._lock = os.open(self._run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        (self._run / _MARK).touch(mode=0o600)
+        self.backup = self._run / "backup"
+        self.backup.mkdir(mode=0o700)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._kept:
+            shutil.rmtree(self._run)
+        os.close(self._lock)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a private empty folder for one generator; it is removed afterwards, with whatever is in it."""
+        folder = Path(tempfile.mkdtemp(prefix="scratch-", dir=self._run))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+
+    def sink(self, path: str) -> "StagedFile":
+        """Give a new file of the backup to write to, to be used in a `with`."""
+        return StagedFile(self.backup / path, self._reserve)
+
+    def free(self) -> int:
+        """Give how many bytes may still be written before `MIN_FREE` is reached."""
+        return _free(self._run, self._reserve)
+
+    def keep(self, name: str) -> Path:
+        """Keep the backup folder of this run beyond its end, and give its new path. One that was kept before goes."""
+        self.discard_kept(name)
+        kept = self._area / f"kept-{name}"
+        shutil.rmtree(kept, ignore_errors=True)
+        self._run.rename(kept)
+        self._kept = True
+        return kept / "backup"
+
+    def discard_kept(self, name: str) -> None:
+        """Remove what an earlier run kept under this name, if anything."""
+        kept = self._area / f"kept-{name}"
+        if (kept / _MARK).is_file() and not kept.is_symlink():
+            shutil.rmtree(kept)
+            log.info("staging area: removed %s, which an earlier run had kept", kept)
+
+
+class StagedFile:
+    """A file that is being written: it stays after a clean exit of the `with`, and is removed after any other.
+
+    Raises `PickupError` where the file system would fall below its reserve. Nothing is synced: what is kept is synced by
+    the target that keeps it.
+    """
+
+    def __init__(self, path: Path, reserve: Reserve) -> None:
+        self.path = path
+        self._reserve = reserve
+        self._unchecked = 0
+
+    def __enter__(self) -> "StagedFile":
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._check_space()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(self.path, flags, 0o600)
+        return self
+
+    def write(self, data: bytes) -> int:
+        """Write all of the bytes."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        self._unchecked += len(data)
+        if self._unchecked >= _CHECK_EVERY:
+            self._check_space()
+        return len(data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            os.close(self._descriptor)
+        except OSError:
+            self.path.unlink()
+            raise
+        if kind is not None:
+            self.path.unlink()
+
+    def _check_space(self) -> None:
+        self._unchecked = 0
+        if _free(self.path.parent, self._reserve) < 0:
+            what = f"the file system of {self.path.parent} has fallen below MIN_FREE; writing stops before it is full"
+            raise PickupError(what, hint="make room, or lower MIN_FREE or move STAGING_AREA in the config")
+
+
+def _free(folder: Path, reserve: Reserve) -> int:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize - reserve.of(status.f_blocks * status.f_frsize)
+
+
+def _check_area(area: Path) -> None:
+    """Make the area where it is absent. Raises `ConfigError` where somebody else could reach into it."""
+    private_folder(area)
+    for folder in (area, area.parent):
+        if folder.is_symlink():
+            raise ConfigError(f"STAGING_AREA: {folder} is a symbolic link", hint="name the folder that it leads to")
+    status = area.stat()
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        raise ConfigError(f"STAGING_AREA: {area} is not private", hint=f"chmod 700 {area}, and own it")
+    above = area.parent.stat()
+    if above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
+        raise ConfigError(
+            f"STAGING_AREA: everybody can rename what lies in {area.parent}", hint="choose another folder"
+        )
+
+
+def _clear_leftovers(area: Path) -> None:
+    """Remove the folders of runs that were killed."""
+    for folder in area.glob("run-*"):
+        if folder.is_symlink() or not (folder / _MARK).is_file():
+            continue
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+            log.info("staging area: removed %s, left by a run that was killed", folder)
+        except BlockingIOError:
+            log.debug("staging area: %s belongs to a run that is at work", folder)
+        finally:
+            os.close(descriptor)

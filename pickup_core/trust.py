@@ -1,0 +1,74 @@
+"""What may be relied on: code read only from files that nobody else can change, folders that nobody else can write."""
+
+import contextlib
+import grp
+import os
+import pwd
+import shlex
+import stat
+from pathlib import Path
+
+from pickup_core.errors import ConfigError
+
+
+def read_trusted(path: Path) -> tuple[str, os.stat_result]:
+    """Give the text of a file, and its status, read through the one descriptor that was checked.
+
+    The file belongs to us or root and nobody else can write it; for root the same holds for each folder above it (one
+    with the sticky bit will do). Raises `ConfigError` where that is not so, with the line to run, or where it cannot be
+    read.
+    """
+    try:
+        if os.geteuid() == 0:
+            for folder in path.resolve().parents:
+                _check(folder, folder.stat())
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), encoding="utf-8") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigError(f"{path} is not a regular file")
+            _check(path, status)
+            return file.read(), status
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {_reason(error)}") from None
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder (0700), and its parents, where it is absent, and give its path.
+
+    Raises `ConfigError` where it cannot be made, or where it is no folder of ours or root's that only we can write.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        status = path.stat()
+    except OSError as error:
+        raise ConfigError(f"folder {path} cannot be made: {_reason(error)}") from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise ConfigError(f"{path} is not a folder")
+    _check(path, status)
+    return path
+
+
+def _check(path: Path, status: os.stat_result) -> None:
+    word = shlex.quote(str(path))
+    if status.st_uid not in (0, os.geteuid()):
+        hint = f"chown {os.geteuid()} {word}"
+        raise ConfigError(f"{path} belongs to user {status.st_uid}, who could change what is run", hint=hint)
+    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
+        return
+    if status.st_mode & 0o002 or (status.st_mode & 0o020 and not _is_private_group(status)):
+        raise ConfigError(f"{path} can be written by others, who could change what is run", hint=f"chmod go-w {word}")
+
+
+def _is_private_group(status: os.stat_result) -> bool:
+    """Tell whether the group has the owner's name and no other member: the user private groups of Debian and RHEL."""
+    try:
+        group, owner = grp.getgrgid(status.st_gid), pwd.getpwuid(status.st_uid)
+    except KeyError:
+        return False
+    return group.gr_name == owner.pw_name and set(group.gr_mem) <= {owner.pw_name}
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,0 +1,1 @@
+"""Pickup's own target profiles: one module per kind of place."""

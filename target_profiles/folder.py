@@ -1,0 +1,210 @@
+"""Keep backups in a folder: another disk, a mounted share, a stick.
+
+Example entry::
+
+    dict(
+        name="disk",
+        profile="folder",
+        config=dict(path="/mnt/backup", require_mount=True),
+        retention=dict(daily=7, weekly=4, monthly=12),
+    )
+
+Files are synced to the disk before the manifest is written. Where the staging area lies on the same file system, they
+are hard links from there, not copies; two targets never share one file.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import cast
+
+from pickup_core.api import BLOCK, Item, Options, Readable, Store, StoreError
+
+API_VERSION = (1, 0)
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Config(Options):
+    path: Path
+    """The folder that holds the backups. The first run makes it; later on it has to be there."""
+    require_mount: bool = False
+    """Refuse to work where `path` is not a mount point: a disk that is not plugged in is not an empty one."""
+
+
+class Target(Store):
+    config: Config
+
+    @property
+    def place(self) -> str:
+        return str(self.config.path.resolve())
+
+    def open(self) -> None:
+        if self.config.require_mount and not os.path.ismount(self.config.path):
+            raise StoreError(
+                f"{self.config.path} is not a mount point", hint="mount the disk, or take require_mount out"
+            )
+
+    def create_root(self) -> None:
+        self.config.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def put(self, path: str, stream: Readable) -> None:
+        with self._parent(path, create=True) as (folder, name):
+            _write(folder, name, stream)
+            os.fsync(folder)
+
+    def commit(self, path: str, data: bytes) -> None:
+        with self._parent(path, create=True) as (folder, name):
+            if name in os.listdir(folder):
+                raise FileExistsError(f"{path} exists already")
+            temporary = f".{name}.{os.urandom(8).hex()}"
+            try:
+                with open(os.open(temporary, _NEW_FILE, 0o600, dir_fd=folder), "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                _remove(folder, temporary)
+                raise
+            os.fsync(folder)
+
+    def put_folder(self, folder: Path, path: str) -> None:
+        for parent, _, names in os.walk(folder):
+            below = Path(parent).relative_to(folder).as_posix()
+            with self._folder(f"{path}/{below}".removesuffix("/."), create=True) as there:
+                for name in sorted(names):
+                    _link_or_copy(os.path.join(parent, name), there, name)
+                os.fsync(there)
+
+    def get(self, path: str) -> AbstractContextManager[Readable]:
+        with self._parent(path) as (folder, name):
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise StoreError(f"{path} is not a regular file")
+        return cast(AbstractContextManager[Readable], open(descriptor, "rb", buffering=BLOCK))
+
+    def listdir(self, folder: str = "") -> list[Item]:
+        try:
+            with self._folder(folder) as there, os.scandir(there) as found:
+                entries = list(found)
+                return [item for entry in entries if (item := _item(entry))]
+        except FileNotFoundError:
+            if folder == "" or not self.config.path.is_dir():
+                raise self._no_root() from None
+            return []
+
+    def delete(self, path: str) -> None:
+        try:
+            with self._parent(path) as (folder, name):
+                _remove(folder, name)
+                os.fsync(folder)
+        except FileNotFoundError:
+            if not self.config.path.is_dir():
+                raise self._no_root() from None
+
+    def _no_root(self) -> StoreError:
+        return StoreError(
+            f"{self.config.path} does not exist", hint="is the disk mounted? A new place needs to be made by hand"
+        )
+
+    @contextmanager
+    def _parent(self, path: str, create: bool = False) -> Iterator[tuple[int, str]]:
+        """Open the folder that a path lies in; give its descriptor and the last part of the path."""
+        parent, _, name = path.rpartition("/")
+        with self._folder(parent, create) as folder:
+            yield folder, name
+
+    @contextmanager
+    def _folder(self, path: str, create: bool = False) -> Iterator[int]:
+        """Open a folder step by step from the root, never through a symbolic link; where asked for, make what is absent."""
+        try:
+            descriptor = os.open(self.config.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise self._no_root() from None
+        try:
+            for name in path.split("/") if path else ():
+                if create:
+                    _make(descriptor, name)
+                below = os.open(name, _FOLDER, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = below
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _make(folder: int, name: str) -> None:
+    """Make a folder that lasts, if it is not there."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=folder)
+    except FileExistsError:
+        return
+    os.fsync(folder)
+
+
+def _write(folder: int, name: str, stream: Readable) -> None:
+    """Write a new file to the end of the stream and sync it. After an exception a part may be there."""
+    with open(os.open(name, _NEW_FILE, 0o600, dir_fd=folder), "wb", buffering=0) as file:
+        while block := stream.read(BLOCK):
+            view = memoryview(block)
+            while view:
+                view = view[file.write(view) :]
+        os.fsync(file.fileno())
+
+
+def _link_or_copy(source: str, folder: int, name: str) -> None:
+    """Bring a private local file into a folder: as a hard link where that gives a file of our own, else as a copy."""
+    try:
+        os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # another file system, or one that has no links
+        linked = False
+    else:
+        linked = os.stat(name, dir_fd=folder, follow_symlinks=False).st_nlink == 2
+        if not linked:  # another target has linked it before us: one disk error would hit both
+            os.unlink(name, dir_fd=folder)
+    if linked:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    else:
+        with open(source, "rb") as stream:
+            _write(folder, name, stream)
+
+
+def _remove(folder: int, name: str) -> None:
+    """Remove a file, a link, or a folder and all that is in it; nothing where it is gone already."""
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode):
+            os.unlink(name, dir_fd=folder)
+            return
+        descriptor = os.open(name, _FOLDER, dir_fd=folder)
+        try:
+            for below in os.listdir(descriptor):
+                _remove(descriptor, below)
+        finally:
+            os.close(descriptor)
+        os.rmdir(name, dir_fd=folder)
+    except FileNotFoundError:
+        return
+
+
+def _item(entry: "os.DirEntry[str]") -> Item | None:
+    """Give the item of a regular file or a folder; links and special files are none of ours."""
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return Item(entry.name, None)
+        if entry.is_file(follow_symlinks=False):
+            return Item(entry.name, entry.stat(follow_symlinks=False).st_size)
+    except FileNotFoundError:
+        return None
+    return None
