@@ -8,12 +8,12 @@ Example entry::
         config=dict(path="/var/www", split=True, exclude=["*.tmp", "*/cache"]),
     )
 
-Modes, owners, times, hard and symbolic links, sparse files, extended attributes, ACLs and SELinux labels are kept; member
-names begin with the folder's own name. Sockets are left out. A file that changed or vanished while it was read is a
-warning, one that could not be read is a loss: the archive is kept, and the entry has failed.
+Modes, owners, times, hard and symbolic links, sparse files, extended attributes, ACLs and SELinux labels are kept;
+member names begin with the folder's own name. Sockets are left out. A file that changed or vanished while it was read
+is a warning, one that could not be read is a loss: the archive is kept, and the entry has failed.
 
-``exclude`` and ``may_change`` take patterns: one without ``/`` matches a name at any depth, one with a leading ``/`` is an
-absolute path, any other is relative to ``path``. ``*`` stops at ``/``, ``**`` does not.
+``exclude`` and ``may_change`` take patterns: one without ``/`` matches a name at any depth, one with a leading ``/``
+is an absolute path, any other is relative to ``path``. ``*`` stops at ``/``, ``**`` does not.
 """
 
 import contextlib
@@ -155,7 +155,9 @@ def check(config: Config) -> Iterator[str]:
 
 
 def _jobs(path: Path, config: Config) -> list[_Job]:
-    """Give the archives to make of a folder. Raises `PickupError` where it is missing, empty, or not what it should be."""
+    """Give the archives to make of a folder. Raises `PickupError` where it is missing, empty, or not what it should
+    be.
+    """
     _check_path(path, config)
     root, several = _root_member(path), len(config.paths) > 1
     if not config.split or not path.is_dir():
@@ -205,7 +207,9 @@ def _broken(error: PickupError) -> Iterator[Readable]:
 
 
 def _tar(config: Config, job: _Job, exclude: Sequence[str], options: Sequence[str]) -> Output:
-    """Give the output of tar at work on a job. Names are handed over by its input, so none can be taken for an option."""
+    """Give the output of tar at work on a job. Names are handed over by its input, so none can be taken for an
+    option.
+    """
     command = [*config.program, "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--sparse"]
     command += ["--xattrs", "--xattrs-include=*", "--quoting-style=escape", f"--directory={job.path.parent}"]
     command += [option for pattern in exclude for option in _tar_patterns(pattern, job.path)]
@@ -228,19 +232,15 @@ class _Judge:
         is_loss = status == 2 and any(line.endswith(_LOSSES_END) for line in lines)
         if status not in (0, 1) and not is_loss:
             raise failure(self._config.program[0], status, lines)
-        changes = [found for line in lines if (found := _CHANGE.match(line)) and self._is_worth_a_word(found)]
-        warnings = [f"changed or vanished while it was read: {_listed(_names(changes))}"] if changes else []
-        losses = [found for line in lines if (found := _LOSS.match(line))] if is_loss else []
-        if self._job.recurse and any(found[1] in self._job.members for found in losses):
+        changes = [found[1] for line in lines if (found := _CHANGE.match(line)) and self._is_worth_a_word(found)]
+        losses = [(found[1], found[2]) for line in lines if is_loss and (found := _LOSS.match(line))]
+        if self._job.recurse and any(name in self._job.members for name, _ in losses):
             raise failure(self._config.program[0], status, lines)
-        sentences = [
-            f"could not be read: {_listed([f'{name} ({found[2]})' for name, found in zip(_names(losses), losses, strict=True)])}"
-        ]
-        if not is_loss:
-            sentences = []
+        warnings = [f"changed or vanished while it was read: {_listed(changes)}"] if changes else []
+        unread = [f"could not be read: {_listed([f'{name} ({reason})' for name, reason in losses])}"] if is_loss else []
         if self._config.unreadable == "warn":
-            return Judgement(warnings=(*warnings, *sentences))
-        return Judgement(tuple(warnings), tuple(sentences))
+            return Judgement(warnings=(*warnings, *unread))
+        return Judgement(tuple(warnings), tuple(unread))
 
     def _is_worth_a_word(self, change: re.Match[str]) -> bool:
         """Tell whether a change is more than a name that came or went in a folder, or one that was to be expected."""
@@ -253,10 +253,6 @@ class _Judge:
             log.info("%s changed while it was read, as it may", name)
             return False
         return True
-
-
-def _names(found: Sequence[re.Match[str]]) -> list[str]:
-    return [match[1] for match in found]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -329,11 +325,10 @@ def _member_names(config: Config, job: _Job, exclude: Sequence[str]) -> Iterator
 
 def _databases_below(path: Path) -> Iterator[str]:
     """Point at the data folders of database servers: copied while the server runs, they are of no use."""
-    seen = 0
-    for folder, folders, files in os.walk(path):
-        seen += 1
+    for seen, (folder, folders, files) in enumerate(os.walk(path)):
         for mark in _DATABASES.keys() & set(files):
-            yield f"{folder} is a data folder of {_DATABASES[mark]}; a copy made while it runs does not restore: dump it, exclude it"
+            what = f"{folder} is a data folder of {_DATABASES[mark]}"
+            yield f"{what}; a copy made while the server runs does not restore: exclude it, and dump the databases"
             folders.clear()
         if Path(folder).relative_to(path).parts[_DATABASE_DEPTH - 1 :] or seen > _MOST_FOLDERS:
             folders.clear()

@@ -9,8 +9,9 @@ Example entry::
     )
 
 The copy is made with SQLite's online backup API inside one read transaction, so it is the database as it was at one
-moment, whoever writes to it meanwhile, and what lies in its write-ahead log is in it. Then its integrity is checked. The
-artefact is a database file, ready to use. A database that is not in WAL mode cannot be written to while it is copied.
+moment, whoever writes to it meanwhile, and what lies in its write-ahead log is in it. Then its integrity is checked.
+The artefact is a database file, ready to use. A database that is not in WAL mode cannot be written to while it is
+copied.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ API_VERSION = (1, 0)
 
 RESTORE = """
     # each file is an SQLite database, ready to use. One table out of it, into another database:
-    sqlite3 /tmp/restored/FILE ".dump TABLE" | sqlite3 /tmp/restored/other.db
+    sqlite3 FILE ".dump TABLE" | sqlite3 other.db
 """
 
 _PAGES_AT_A_TIME = 4096

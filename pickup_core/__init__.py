@@ -4,12 +4,13 @@ A map, in the order in which a reader meets it. Profiles see only `api`, which h
 
     options     what an entry's config may say           artefact    one file of a backup, and its stored name
     secret      texts that are never shown               store       the contract of a target
-    process     child processes as streams               patterns    file name patterns, with one meaning everywhere
+    process     child processes as streams (`child`)     patterns    file name patterns, with one meaning everywhere
     errors      the exceptions and the exit codes        archive     GNU tar: checking and unpacking
 
 A run, from left to right (`run` is the straight line through it):
 
-    config, profiles, trust  ->  generate, streams, staging  ->  manifest, instructions  ->  publish  ->  prune, retention
+    config, entries, profiles, trust  ->  generate, streams, staging  ->  manifest, instructions  ->  publish
+        ->  prune, retention
 
 Reading back:
 
@@ -19,7 +20,8 @@ Around it:
 
     cli (options, signals)   commands (what each does)   check   report   history   lock   logs
 
-Imports go one way: cli, commands -> run, check, restore ... -> the modules of the api -> errors. The core names no profile.
+Imports go one way: cli, commands -> run, check, restore ... -> the modules of the api -> errors. The core names no
+profile.
 """
 
 __version__ = "1.0.0"

@@ -58,9 +58,7 @@ class Members:
 def label_options(program: Sequence[str] = TAR) -> list[str]:
     """Give the options for ACLs and SELinux labels that this tar has. Raises `ProcessError` where it is not GNU tar."""
     require_program(program[0])
-    done = subprocess.run(
-        [*program, "--help"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
-    )
+    done = subprocess.run([*program, "--help"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     if b"GNU" not in done.stdout:
         raise ProcessError(f"{' '.join(program)} is not GNU tar", hint="install GNU tar, and name it in `program`")
     return [option for option in ("--acls", "--selinux") if option.encode() in done.stdout]
@@ -116,11 +114,14 @@ def unpack(stream: Readable, folder: Path, members: Members, privileged: bool) -
 
 def read_listing(lines: Iterator[bytes]) -> Iterator[Listed]:
     """Give what a list of contents says, line by line. Lines that are none are passed over."""
+    width = 0  # tar makes each time as wide as the widest one before it
     for line in lines:
         found = _LISTED.match(os.fsdecode(line.rstrip(b"\n")))
         if found is None:
             continue
         kind, _, _, size, moment, name = found.groups()
+        width = max(width, len(moment))
+        name = name[width - len(moment) :]
         separator = {"l": " -> ", "h": " link to "}.get(kind)
         yield Listed(
             type=kind,

@@ -163,10 +163,23 @@ class Catalogue:
             raise UsageError(f"target {self.name} holds no backup of job {job}", hint=f"it holds jobs: {there}")
         if name != LATEST:
             return self._named(job, name, backups)
-        for backup in backups:
-            if (before is None or backup.started < before) and backup.is_finished and holds(backup.manifest):
+        finished = [b for b in backups if (before is None or b.started < before) and b.is_finished]
+        for passed, backup in enumerate(finished):
+            if holds(backup.manifest):
+                if passed:
+                    log.info(
+                        "passed over %d newer backups, the newest is %s: they lack what is asked for",
+                        passed,
+                        finished[0].id,
+                    )
                 return backup
-        raise UsageError(f"target {self.name} holds no finished backup of job {job} with what is asked for")
+        if finished:
+            what, hint = (
+                "with all that is asked for",
+                f"name what you need with --only, or the newest one: {finished[0].id}",
+            )
+            raise UsageError(f"target {self.name} holds no backup of job {job} {what}", hint=hint)
+        raise UsageError(f"target {self.name} holds no finished backup of job {job} from that time")
 
     def _named(self, job: str, name: str, backups: Iterable[Backup]) -> Backup:
         found = [backup for backup in backups if backup.id.startswith(name)]

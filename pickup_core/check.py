@@ -9,7 +9,8 @@ from datetime import datetime, timezone
 
 from pickup_core import __version__
 from pickup_core.catalogue import Catalogue
-from pickup_core.config import CONFIG_VERSION, Config, GeneratorEntry, TargetEntry
+from pickup_core.config import CONFIG_VERSION, Config
+from pickup_core.entries import GeneratorEntry, TargetEntry
 from pickup_core.errors import StoreError
 from pickup_core.generate import in_words
 from pickup_core.history import History
@@ -44,7 +45,9 @@ def check(config: Config, report: Report) -> None:
 
 
 def dry_run(config: Config, wish: RunWish, report: Report) -> None:
-    """Show what a run would do: what each generator says, what each target holds, what retention would delete and why."""
+    """Show what a run would do: what each generator says, what each target holds, what retention would delete and
+    why.
+    """
     assert config.job is not None
     generators, now = chosen(config.generators, wish.only), datetime.now(timezone.utc).replace(microsecond=0)
     manifest = Manifest(

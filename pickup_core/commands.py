@@ -13,15 +13,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pickup_core.catalogue import Backup, Catalogue, ManifestCache, age_of, is_job_name, local_time
+from pickup_core.archive import Listed
+from pickup_core.catalogue import LATEST, Backup, Catalogue, ManifestCache, age_of, is_job_name, local_time
 from pickup_core.config import Config, default_config_path, find_config, load_config
 from pickup_core.errors import ConfigError, ExitCode, PickupError, StoreError, UsageError, worst
 from pickup_core.find import find
 from pickup_core.generate import in_words
 from pickup_core.history import History
 from pickup_core.lock import job_lock
-from pickup_core.logs import Logs
+from pickup_core.logs import Logs, printable
 from pickup_core.loose import LooseFolder
+from pickup_core.manifest import EntryRecord
 from pickup_core.patterns import search_expression
 from pickup_core.profiles import KINDS, manual_text, manuals_of
 from pickup_core.prune import prune
@@ -83,7 +85,9 @@ def _check(session: Session) -> None:
 
 @dataclass(frozen=True)
 class Reading:
-    """Where a command reads: the places in their order, not open yet, the job, and its history where there is a config."""
+    """Where a command reads: the places in their order, not open yet, the job, and its history where there is a
+    config.
+    """
 
     places: Sequence[Catalogue]
     job: str
@@ -163,44 +167,55 @@ def _as_row(backup: Backup) -> list[str]:
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    rows = [[printable(text).replace("\n", "\\n") for text in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _find(session: Session) -> None:
-    reading, pattern, rows = _reading(session), search_expression(session.options.pattern), []
+    reading, pattern = _reading(session), search_expression(session.options.pattern)
+    found: list[tuple[Backup, EntryRecord, Listed]] = []
     for place in reading.places:
         with session.report.attempt(f"target {place.name}"), place.store:
             for backup in filter(lambda backup: backup.is_finished, place.backups(reading.job)):
-                for entry, line in find(backup, pattern):
-                    rows.append((place.name, backup.id, entry.name, line))
+                found += [(backup, entry, line) for entry, line in find(backup, pattern)]
     if session.options.json:
-        keys = ("target", "backup", "entry")
-        print(json.dumps([{**dict(zip(keys, row[:3], strict=True)), "path": row[3].name, "size": row[3].size,
-                           "modified": row[3].modified.isoformat(), "type": row[3].type} for row in rows], indent=1))  # fmt: skip
-    elif not rows:
+        print(json.dumps([_found_as_json(*each) for each in found], indent=1))
+    elif found:
+        _print_table(
+            [["TARGET", "BACKUP", "ENTRY", "SIZE", "MODIFIED", "FILE"], *(_found_as_row(*each) for each in found)]
+        )
+    elif session.report.exit_code == ExitCode.OK:
         raise UsageError(f"no backup of job {reading.job} holds a file that matches {session.options.pattern!r}")
-    else:
-        head = ["TARGET", "BACKUP", "ENTRY", "SIZE", "MODIFIED", "FILE"]
-        cells = [
-            [target, name, entry, in_words(line.size), local_time(line.modified), line.name]
-            for target, name, entry, line in rows
-        ]
-        _print_table([head, *cells])
+
+
+def _found_as_json(backup: Backup, entry: EntryRecord, line: Listed) -> dict[str, Any]:
+    return {
+        "target": backup.catalogue.name,
+        "backup": backup.id,
+        "entry": entry.name,
+        "path": line.name,
+        "type": line.type,
+        "size": line.size,
+        "modified": line.modified.isoformat(),
+    }
+
+
+def _found_as_row(backup: Backup, entry: EntryRecord, line: Listed) -> list[str]:
+    size, modified = in_words(line.size), local_time(line.modified)
+    return [backup.catalogue.name, backup.id, entry.name, size, modified, line.name]
 
 
 def _verify(session: Session) -> None:
-    reading = _reading(session)
-    results = []
+    reading, results = _reading(session), []
     for place in reading.places:
         with session.report.attempt(f"target {place.name}"), place.store:
             if session.options.backup == "all":
                 backups = place.backups(reading.job)
             else:
                 backups = [place.select(reading.job, session.options.backup)]
-            for backup in backups:
-                results.append(_verified(session, reading, backup))
+            results += [_verified(session, reading, backup) for backup in backups]
     if session.options.json:
         print(json.dumps(results, indent=1))
 
@@ -300,10 +315,11 @@ def _keep(session: Session) -> None:
     found = 0
     for target in config.targets:
         with session.report.attempt(target.where), target.store() as store:
-            matching = [
-                backup for backup in Catalogue(target.name, store).backups(job) if backup.id.startswith(options.backup)
-            ]
-            if len(matching) == 1 and matching[0].is_finished:
+            finished = [backup for backup in Catalogue(target.name, store).backups(job) if backup.is_finished]
+            matching = [backup for backup in finished if backup.id.startswith(options.backup)]
+            if options.backup == LATEST:
+                matching = finished[:1]
+            if len(matching) == 1:
                 found += 1
                 path = f"{matching[0].folder}.keep"
                 store.delete(path)
@@ -312,7 +328,8 @@ def _keep(session: Session) -> None:
                 state = "may be deleted by prune again" if options.release else "is never deleted by prune"
                 log.info("%s: %s %s", target.label, matching[0].id, state)
     if not found:
-        raise UsageError(f"no target holds one finished backup of job {job} whose name begins with {options.backup!r}")
+        what = "" if options.backup == LATEST else f" whose name begins with {options.backup!r}"
+        raise UsageError(f"no target holds one finished backup of job {job}{what}")
 
 
 def _profiles(session: Session) -> None:

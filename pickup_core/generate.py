@@ -6,7 +6,8 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 from pickup_core.artefact import Artefact, Judgement, stored_name
-from pickup_core.config import Config, GeneratorEntry
+from pickup_core.config import Config
+from pickup_core.entries import GeneratorEntry
 from pickup_core.errors import PickupError
 from pickup_core.manifest import EntryRecord, StoredArtefact
 from pickup_core.report import Outcome, Report

@@ -8,7 +8,8 @@ from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFi
 from pickup_core.streams import compression_suffix
 
 _PROGRAMS = {"zstd": "zstd -dc", "gzip": "gzip -dc", "none": "cat"}
-_TAR = "tar --extract --file=- --directory=/tmp/restored --preserve-permissions --xattrs --xattrs-include='*' --acls"
+_TAR = "tar --extract --file=- --preserve-permissions --xattrs --xattrs-include='*' --acls --directory"
+_RESTORED = "/tmp/restored"  # noqa: S108 - a word of the text
 
 
 def restore_text(manifest: Manifest, notes: Mapping[str, str]) -> str:
@@ -38,15 +39,14 @@ Made on {manifest.host} by Pickup {manifest.pickup}, started {manifest.started:%
 With Pickup, and no config:
 
     pickup verify --from .
-    pickup restore --from . --to /tmp/restored
+    pickup restore --from . --to {_RESTORED}
 
-Without Pickup, with nothing but {", ".join(["GNU tar", *programs, "sha256sum"])}. In this folder, check that all is as it was stored:
+Without Pickup, with nothing but {", ".join(["GNU tar", *programs, "sha256sum"])}. In this folder, check that all is
+as it was stored:
 
     sha256sum -c SHA256SUMS
 
-Then make a folder with enough room, and copy the lines that you need. As root, tar gives owners back too.
-
-    mkdir -p /tmp/restored
+Then copy the lines that you need; {_RESTORED} may be any folder with enough room. As root, tar gives owners back too.
 """
 
 
@@ -61,6 +61,8 @@ def _entry_text(entry: EntryRecord, note: str) -> str:
     title = f"{entry.name} ({entry.profile})"
     lines = [title, "-" * len(title), ""]
     lines += [f"FAILED: {line}" for failure in entry.failures for line in failure.splitlines()]
+    if entry.artefacts:
+        lines.append(f"    mkdir -p {_folder(entry.artefacts[0])}")
     for artefact in entry.artefacts:
         lines += _commands(artefact)
     if note and entry.artefacts:
@@ -68,15 +70,20 @@ def _entry_text(entry: EntryRecord, note: str) -> str:
     return "\n".join([*lines, ""])
 
 
+def _folder(artefact: StoredArtefact) -> str:
+    """Give the folder to restore an artefact into: one for each entry, as two may have artefacts of one name."""
+    return f"{_RESTORED}/{artefact.path.rpartition('/')[0]}"
+
+
 def _commands(artefact: StoredArtefact) -> list[str]:
     path = shlex.quote(artefact.path)
     opened = f"{_PROGRAMS[artefact.compression]} {path}"
     if artefact.name.endswith(ARCHIVE_SUFFIX):
         return [
-            f"    {opened} | {_TAR}",
+            f"    {opened} | {_TAR} {_folder(artefact)}",
             "    # one file or folder of it: write its name, as the list of contents has it, at the end of that line",
         ]
     if artefact.name.endswith(CONTENTS_SUFFIX):
         return [f"    {opened} | grep NAME   # what is in it, with mode, owner, size and time (UTC)"]
     plain = artefact.path.rpartition("/")[2].removesuffix(compression_suffix(artefact.compression))
-    return [f"    {opened} > {shlex.quote('/tmp/restored/' + plain)}"]
+    return [f"    {opened} > {shlex.quote(f'{_folder(artefact)}/{plain}')}"]

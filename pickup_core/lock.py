@@ -17,8 +17,8 @@ from pickup_core.trust import private_folder
 def job_lock(state_folder: Path, job: str, started: datetime, wait: float = 0) -> Iterator[None]:
     """Hold the lock of a job while the `with` lasts; children do not inherit it.
 
-    Waits up to `wait` seconds. Raises `LockedError` that says who holds it since when, `ConfigError` where the lock file
-    cannot be used.
+    Waits up to `wait` seconds. Raises `LockedError` that says who holds it since when, `ConfigError` where the lock
+    file cannot be used.
     """
     path = private_folder(state_folder) / f"{job}.lock"
     try:

@@ -24,11 +24,16 @@ _FILE_COUNT = 5
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+def printable(text: str) -> str:
+    """Give a text without secrets, and without characters that a terminal would obey; line ends and tabs stay."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", redact(text))
+
+
 class Formatter(logging.Formatter):
-    """Formats a message without secrets, and without characters that a terminal would obey."""
+    """Formats a message so that it is printable."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", redact(super().format(record)))
+        return printable(super().format(record))
 
 
 class Logs:

@@ -64,7 +64,9 @@ class EntryRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a backup contains, and how it came to be. Times are aware and UTC; `machine` is a digest of the machine id."""
+    """What a backup contains, and how it came to be. Times are aware and UTC; `machine` is a digest of the machine
+    id.
+    """
 
     pickup: str
     job: str
@@ -119,8 +121,9 @@ def encode(manifest: Manifest) -> bytes:
 def decode(data: bytes) -> Manifest:
     """Give the manifest that a file holds.
 
-    Raises `UnfinishedError` where the file was not written to its end, `DamageError` where it was changed or holds what
-    no Pickup would write. Members that this version does not know are passed over, so that it reads later minor versions.
+    Raises `UnfinishedError` where the file was not written to its end, `DamageError` where it was changed or holds
+    what no Pickup would write. Members that this version does not know are passed over, so that it reads later minor
+    versions.
     """
     last_line = _LAST_LINE.search(data)
     if last_line is None:

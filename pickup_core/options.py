@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 
 from pickup_core.secret import Secret
 
@@ -31,6 +31,11 @@ class Options(BaseModel):
     def _anchor(cls, value: Any, info: ValidationInfo) -> Any:
         folder = (info.context or {}).get("folder", Path.cwd())
         return _each(value, lambda leaf: _checked(leaf, folder))
+
+
+def parsed(parse: Callable[[Any], Any], kind: type) -> BeforeValidator:
+    """Give the validator for an option that is written as a text and has a type of its own."""
+    return BeforeValidator(lambda value: value if isinstance(value, kind) else parse(value))
 
 
 def _each(value: Any, change: Callable[[Any], Any]) -> Any:

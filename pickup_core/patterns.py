@@ -27,23 +27,23 @@ def search_expression(pattern: str) -> re.Pattern[str]:
     return re.compile(f"(?:{ends})(?:/.*)?\\Z", re.DOTALL)
 
 
-_TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^]]*\]|\\.|.", re.DOTALL)
+_PART = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^]]*\]|\\.|.", re.DOTALL)
 
 
 def _translated(pattern: str) -> str:
-    return "".join(_piece(token) for token in _TOKEN.findall(pattern))
+    return "".join(_piece(part) for part in _PART.findall(pattern))
 
 
-def _piece(token: str) -> str:
-    if token == "**/":
+def _piece(part: str) -> str:
+    if part == "**/":
         return "(?:.*/)?"
-    if token == "**":
+    if part == "**":
         return ".*"
-    if token == "*":
+    if part == "*":
         return "[^/]*"
-    if token == "?":
+    if part == "?":
         return "[^/]"
-    if token[0] == "[" and len(token) > 2:
-        inner = token[1:-1].replace("\\", "\\\\").replace("[", "\\[")
+    if part[0] == "[" and len(part) > 2:
+        inner = part[1:-1].replace("\\", "\\\\").replace("[", "\\[")
         return f"[{'^' + inner[1:] if inner.startswith('!') else inner}]"
-    return re.escape(token[1:] if len(token) == 2 else token)
+    return re.escape(part[1:] if len(part) == 2 else part)

@@ -119,13 +119,22 @@ def manual_text(kind: str, manual: ProfileManual) -> str:
 def _option(field: ast.AnnAssign, name: str, text: ast.stmt | None) -> OptionManual:
     is_help = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
     raw = text.value.value if is_help else ""  # type: ignore[union-attr]
+    default = _default(field.value)
     return OptionManual(
         name=name,
         type=ast.unparse(field.annotation),
-        default=ast.unparse(field.value) if field.value is not None else "",
-        required=field.value is None,
+        default=ast.unparse(default) if default is not None else "",
+        required=default is None,
         help=" ".join(str(raw).split()),
     )
+
+
+def _default(value: ast.expr | None) -> ast.expr | None:
+    """Give the default of an option, where it has one: of `Field(60, gt=0)` it is the first argument."""
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "Field":
+        named = [keyword.value for keyword in value.keywords if keyword.arg in ("default", "default_factory")]
+        return next(iter([*value.args, *named]), None)
+    return value
 
 
 def _imported(name: str) -> ModuleType:

@@ -39,10 +39,10 @@ def prune(
 ) -> Pruned:
     """Apply the policy to a job's finished backups at one place, and delete those that it does not keep.
 
-    `entries` are the labels of the config's generator entries, and `machine` is this machine's digest; both are None for
-    another machine's job, of which the manifests tell the entries. `anyway` lets an age
-    rule delete more than half of the backups at once. `upcoming` is a backup that a dry run takes as present. Each
-    deletion takes the manifest first; one that fails is a warning, and the others go on.
+    `entries` are the labels of the config's generator entries, and `machine` is this machine's digest; both are None
+    for another machine's job, of which the manifests tell the entries. `anyway` lets an age rule delete more than
+    half of the backups at once. `upcoming` is a backup that a dry run takes as present. Each deletion takes the
+    manifest first; one that fails is a warning, and the others go on.
     """
     finished, warnings = [], []
     for backup in catalogue.backups(job):
@@ -54,8 +54,10 @@ def prune(
     if upcoming and upcoming.id not in {manifest.id for manifest in manifests}:
         manifests.insert(0, upcoming)
     if machine and (other := _other_machine(manifests, machine)):
-        return Pruned((), [*warnings, f"{other} writes backups of job {job} too: nothing is pruned. "
-                                      "Hint: give each machine a JOB of its own"])  # fmt: skip
+        warnings.append(
+            f"{other} writes backups of job {job} too: nothing is pruned. Hint: give each machine its own JOB"
+        )
+        return Pruned((), warnings)
     reasons = {backup.id: backup.keep_reason() for backup in finished if backup.is_kept}
     holdings = [_holding(manifest, reasons.get(manifest.id)) for manifest in manifests]
     if entries is None:

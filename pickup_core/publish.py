@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from pickup_core.catalogue import MARK_FILE, read_small
-from pickup_core.errors import StoreError
+from pickup_core.errors import PickupError, StoreError
 from pickup_core.manifest import LONGEST, Manifest
 from pickup_core.store import Store, walk
 
@@ -31,7 +31,8 @@ def _stamp(job: str, name: str) -> str:
 
 
 def publish(store: Store, folder: Path, manifest: Manifest, encoded: bytes, read_back: bool) -> None:
-    """Store the backup whose files lie in a local folder: the mark, the files, and the manifest when they are confirmed.
+    """Store the backup whose files lie in a local folder: the mark, the files, and the manifest when they are
+    confirmed.
 
     Raises whatever the store raises, and `StoreError` where the place does not list or give back what was put. After an
     exception the files that are there already are deleted again, as far as the place lets them; there is no manifest.
@@ -69,5 +70,5 @@ def _withdraw(store: Store, path: str, marker: str) -> None:
     for leftover in (f"{path}{marker}", path):
         try:
             store.delete(leftover)
-        except Exception as error:
+        except (OSError, PickupError) as error:
             log.info("%s could not be deleted after the upload had failed: %s", leftover, error)

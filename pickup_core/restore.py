@@ -1,8 +1,8 @@
 """Restore: bring artefacts back into a folder, verified before anything of them is written there.
 
-Each stored file is spooled once into a private folder on the destination's file system, and its digest taken on the way.
-Archives are checked, then unpacked into a fresh folder. Only when all of that went well are the results moved to their
-places.
+Each stored file is spooled once into a private folder on the destination's file system, and its digest taken on the
+way. Archives are checked, then unpacked into a fresh folder. Only when all of that went well are the results moved to
+their places.
 """
 
 import contextlib
@@ -29,7 +29,9 @@ from pickup_core.streams import Digest, compression_suffix, decompressed, transf
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be restored, and how. `only` names entries or `ENTRY/ARTEFACT`, `paths` are patterns of member names."""
+    """What is to be restored, and how. `only` names entries or `ENTRY/ARTEFACT`, `paths` are patterns of member
+    names.
+    """
 
     to: Path
     only: tuple[str, ...] = ()
@@ -39,8 +41,8 @@ class Wish:
     privileged: bool = False
 
     def holds(self, manifest: Manifest) -> bool:
-        """Tell whether a backup has everything that `only` names, without failure where an entry is named."""
-        return all(_find_only(manifest, text, good=True) for text in self.only)
+        """Tell whether a backup has everything that is asked for, without failure."""
+        return all(_find_only(manifest, text, good=True) for text in self.only) if self.only else manifest.is_complete
 
 
 @dataclass
@@ -261,7 +263,9 @@ def _write_uncompressed(artefact: StoredArtefact, file: Path, path: Path) -> Non
 
 
 def _move_into_place(fresh: Path, destination: Path, overwrite: bool) -> None:
-    """Move what lies in one folder into another. Raises `RefusedError` before anything is moved where a file is in the way."""
+    """Move what lies in one folder into another. Raises `RefusedError` before anything is moved where a file is in
+    the way.
+    """
     conflicts = list(_conflicts(fresh, destination, overwrite))
     if conflicts:
         names = ", ".join(str(path) for path in conflicts[:5]) + (
@@ -272,7 +276,9 @@ def _move_into_place(fresh: Path, destination: Path, overwrite: bool) -> None:
 
 
 def _conflicts(fresh: Path, destination: Path, overwrite: bool) -> Iterator[Path]:
-    """Give what is in the way: anything but a folder for a folder; with `overwrite` only a folder for a file and the like."""
+    """Give what is in the way: anything but a folder for a folder; with `overwrite` only a folder for a file and the
+    like.
+    """
     with os.scandir(fresh) as items:
         for item in items:
             there = destination / item.name

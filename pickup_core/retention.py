@@ -1,8 +1,8 @@
 """The retention policy: a pure function from what each backup holds to what is kept, and why.
 
-The policy is applied to each entry for itself, to the backups that hold this entry without failure. Ages and periods are
-measured from the newest of them that is not later than now, never from the wall clock. A backup is kept if any entry
-wants it, so the newest good copy of every entry always stays.
+The policy is applied to each entry for itself, to the backups that hold this entry without failure. Ages and periods
+are measured from the newest of them that is not later than now, never from the wall clock. A backup is kept if any
+entry wants it, so the newest good copy of every entry always stays.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -82,9 +82,9 @@ class Decision:
 def decide(holdings: Collection[Holding], policy: Policy, entries: Collection[str], now: datetime) -> list[Decision]:
     """Give a decision on each backup, the newest first.
 
-    `entries` are the names that the config has; an entry that it no longer names keeps its newest copy only. Copies with
-    losses count among themselves, where they are newer than the newest good one: a disk with one unreadable file has
-    its history too, and a good copy is not displaced by bad ones.
+    `entries` are the names that the config has; an entry that it no longer names keeps its newest copy only. Copies
+    with losses count among themselves, where they are newer than the newest good one: a disk with one unreadable file
+    has its history too, and a good copy is not displaced by bad ones.
     """
     newest_first = sorted(holdings, key=lambda holding: holding.started, reverse=True)
     reasons: dict[str, list[str]] = {holding.id: [] for holding in newest_first}

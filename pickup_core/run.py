@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from pickup_core import __version__
 from pickup_core.catalogue import MANIFEST_COPY, MARK_FILE, Catalogue, ManifestCache
-from pickup_core.config import Config, GeneratorEntry, TargetEntry
+from pickup_core.config import Config
+from pickup_core.entries import GeneratorEntry, TargetEntry
 from pickup_core.errors import UsageError
 from pickup_core.generate import generate, in_words, skipped
 from pickup_core.history import History
@@ -224,6 +225,6 @@ def tell_pruned(target: TargetEntry, pruned: Pruned, report: Report, level: int)
                 f": {reasons}" if reasons else "")  # fmt: skip
     deleted = [decision.id for decision in pruned.decisions if not decision.keep]
     if deleted:
-        log.info("%s: retention let go of %d of %d backups", target.label, len(deleted), len(pruned.decisions))
+        log.info("%s: retention lets go of %d of %d backups", target.label, len(deleted), len(pruned.decisions))
     for sentence in pruned.warnings:
         report.warn(target.where, Outcome(), sentence)

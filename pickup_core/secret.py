@@ -11,6 +11,7 @@ import re
 import shlex
 import stat
 import subprocess
+import sys
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,11 +59,13 @@ class Secret:
 
 
 def secret_file(path: str | Path) -> Secret:
-    """Give the content of a file, without the line end, as a secret.
+    """Give the content of a file, without the line end, as a secret; a relative path is relative to the config file.
 
     Raises `ConfigError` where it cannot be read, or where anyone but its owner and root could read it.
     """
-    path = Path(path).expanduser()
+    config = sys.modules.get("pickup_config")  # the config that is being loaded
+    folder = Path(config.__file__ or "").parent if config else Path()
+    path = folder / Path(path).expanduser()
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         with open(descriptor, encoding="utf-8") as file:

@@ -1,28 +1,51 @@
 """The staging area: a private folder that artefacts pass through, always removed at the end of a run.
 
-A run makes a folder of its own in it, locks it, and marks it; so the folder of a run that was killed is known by its mark
-and its free lock, and cleared by the next run. What bears no mark is never touched.
+A run makes a folder of its own in it, locks it, and marks it; so the folder of a run that was killed is known by its
+mark and its free lock, and cleared by the next run. What bears no mark is never touched.
 """
 
 import fcntl
 import logging
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from pickup_core.config import Reserve
 from pickup_core.errors import ConfigError, PickupError
 from pickup_core.trust import private_folder
 
 _MARK = "PICKUP-STAGING"
+_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _CHECK_EVERY = 8 * 1024 * 1024
 
 log = logging.getLogger("pickup.staging")
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """How much of a file system stays free: the larger of a share of it and a number of bytes."""
+
+    share: float
+    size: int
+
+    @classmethod
+    def parse(cls, value: object) -> "Reserve":
+        """Read `0`, a number of bytes, `"2 GiB"` or `"5%"`. Raises `ValueError`."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%|[KMGT]iB|B|)", str(value))
+        if found is None or isinstance(value, bool) or (found[2] == "%" and float(found[1]) >= 100):
+            raise ValueError('should be a number of bytes, a size like "2 GiB" or a share like "5%"')
+        number = float(found[1])
+        return cls(number / 100, 0) if found[2] == "%" else cls(0.0, int(number * _UNITS[found[2]]))
+
+    def of(self, total: int) -> int:
+        """Give the bytes that stay free on a file system of `total` bytes."""
+        return max(int(total * self.share), self.size)
 
 
 class Staging:
@@ -93,8 +116,8 @@ class Staging:
 class StagedFile:
     """A file that is being written: it stays after a clean exit of the `with`, and is removed after any other.
 
-    Raises `PickupError` where the file system would fall below its reserve. Nothing is synced: what is kept is synced by
-    the target that keeps it.
+    Raises `PickupError` where the file system would fall below its reserve. Nothing is synced: what is kept is synced
+    by the target that keeps it.
     """
 
     def __init__(self, path: Path, reserve: Reserve) -> None:

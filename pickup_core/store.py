@@ -12,8 +12,8 @@ What must be true, whatever the place:
 - `get` raises `FileNotFoundError` where there is no such file.
 - `listdir` gives one level; nothing for a folder that is absent. A listing that fails half-way raises, it never gives a
   part. An absent *root* is a `StoreError`: a disk that is not mounted is not an empty one.
-- `delete` removes a file, or a folder and all that is in it, never through a symbolic link. It is content where the path
-  is gone already.
+- `delete` removes a file, or a folder and all that is in it, never through a symbolic link. It is content where the
+  path is gone already.
 - Any other failure is an `OSError` or a `StoreError`. Every wait is bounded. One thread at a time uses a store.
 """
 

@@ -98,7 +98,9 @@ def decompressed(stream: Readable, method: str) -> Readable:
 
 
 def compression_suffix(method: str) -> str:
-    """Give the file name suffix of what this method compressed, with its dot. Raises `PickupError` for an unknown one."""
+    """Give the file name suffix of what this method compressed, with its dot. Raises `PickupError` for an unknown
+    one.
+    """
     return _known(method).suffix
 
 

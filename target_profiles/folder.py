@@ -121,7 +121,9 @@ class Target(Store):
 
     @contextmanager
     def _folder(self, path: str, create: bool = False) -> Iterator[int]:
-        """Open a folder step by step from the root, never through a symbolic link; where asked for, make what is absent."""
+        """Open a folder step by step from the root, never through a symbolic link; where asked for, make what is
+        absent.
+        """
         try:
             descriptor = os.open(self.config.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:

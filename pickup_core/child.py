@@ -1,0 +1,192 @@
+"""One child process: started, watched, and ended with all of its group.
+
+It gets a process group of its own (and no terminal, so it cannot ask for a password) and a cleaned environment. Its
+standard error is drained while it works, and its last lines are kept. When it is no longer wanted it gets SIGTERM, and
+its whole group SIGKILL after 10 seconds at most.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import select
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pickup_core.errors import ProcessError
+from pickup_core.secret import Secret, clean_environment, redact
+
+_PIPE_SIZE = 1024 * 1024
+_GRACE = 10.0
+_LINES_KEPT = 10_000
+_LINES_SHOWN = 20
+_LONGEST_LINE = 16_384
+
+log = logging.getLogger("pickup.process")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Under what terms commands run.
+
+    `stall`: how many seconds may go by without a byte while Pickup waits for one; `timeout`: how many seconds all of it
+    may take, None for no such limit. `env` is added to the environment of these commands alone; None takes a variable
+    away. `cwd`: the folder that they run in. `stdin`: what the first of them reads.
+    """
+
+    stall: float = 900
+    timeout: float | None = None
+    env: Mapping[str, str | Secret | None] | None = None
+    cwd: Path | None = None
+    stdin: bytes = b""
+
+
+def require_program(program: str) -> str:
+    """Give the path of a program. Raises `ProcessError` that names it and PATH where it cannot be run."""
+    found = shutil.which(program)
+    if found is None:
+        where = "" if "/" in program else f" in PATH, which is {os.environ.get('PATH', 'not set')}"
+        raise ProcessError(f"program {program} cannot be found{where}, or may not be executed", hint="install it")
+    return found
+
+
+def failure(program: str, status: int, lines: Sequence[str]) -> ProcessError:
+    """Give the error for a program that ended with this status, with the last lines of its standard error."""
+    name = Path(program).name
+    if status < 0:
+        guess = " (out of memory?)" if status == -signal.SIGKILL else ""
+        what = f"{name} was killed by signal {-status}{guess}"
+    else:
+        what = f"{name} ended with status {status}"
+    shown = [redact(line) for line in list(lines)[-_LINES_SHOWN:]]
+    if len(shown) == 1:
+        return ProcessError(f"{what}: {shown[0]}")
+    return ProcessError("\n  ".join([f"{what}:" if shown else what, *shown]))
+
+
+class Deadline:
+    """How long the next wait may last: the stall limit, and what is left of the time limit."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._start = time.monotonic()
+
+    def next_wait(self) -> float:
+        """Give seconds. Raises `ProcessError` where the time limit is reached."""
+        if self._terms.timeout is None:
+            return self._terms.stall
+        left = self._start + self._terms.timeout - time.monotonic()
+        if left <= 0:
+            raise ProcessError(f"stopped after {self._terms.timeout:g} seconds, its time limit")
+        return min(self._terms.stall, left)
+
+    def wait(self, file: IO[bytes], event: int, what: str) -> None:
+        """Wait until the file is ready. Raises `ProcessError` where it is not within the limits."""
+        poll = select.poll()
+        poll.register(file, event)
+        if not poll.poll(self.next_wait() * 1000):
+            self.next_wait()
+            raise ProcessError(f"{what} for {self._terms.stall:g} seconds and was stopped")
+
+
+class Child:
+    """One started command, the leader of its own process group."""
+
+    def __init__(self, command: Sequence[str], stdin: int | IO[bytes], stdout: int, terms: Terms) -> None:
+        self.name = Path(command[0]).name
+        self.lines: deque[str] = deque(maxlen=_LINES_KEPT)
+        log.debug("start: %s", " ".join(command))
+        try:
+            self._popen = subprocess.Popen(
+                command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, cwd=terms.cwd,
+                env=_environment(terms), start_new_session=True, bufsize=0,
+            )  # fmt: skip
+        except FileNotFoundError:
+            if terms.cwd is not None and not terms.cwd.is_dir():
+                raise ProcessError(f"folder {terms.cwd}, in which {self.name} should run, does not exist") from None
+            require_program(command[0])
+            raise
+        except PermissionError as error:
+            raise ProcessError(f"{command[0]} cannot be executed: {error.strerror}") from None
+        self._drain = threading.Thread(target=self._collect, name=f"stderr of {self.name}", daemon=True)
+        self._drain.start()
+        if stdout == subprocess.PIPE:
+            with contextlib.suppress(OSError, AttributeError):  # EPERM above the user's pipe quota
+                fcntl.fcntl(self.stdout, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        assert self._popen.stdin is not None
+        return self._popen.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self._popen.stdout is not None
+        return self._popen.stdout
+
+    def wait(self, deadline: Deadline) -> int:
+        """Give the exit status, once the standard error was read to its end too."""
+        try:
+            status = self._popen.wait(deadline.next_wait())
+        except subprocess.TimeoutExpired:
+            raise ProcessError(f"{self.name} closed its output, but did not end") from None
+        self._drain.join(1)
+        return status
+
+    def end(self) -> None:
+        """Stop what still runs of the group, and let go of everything. Does nothing to a command that has ended."""
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        if self._popen.returncode is None:
+            self._kill_group()
+        self._drain.join(1)
+        if not self._drain.is_alive() and self._popen.stderr is not None:
+            self._popen.stderr.close()
+
+    def _kill_group(self) -> None:
+        """Ask the group to end, then kill it. The leader is not reaped before, so that its number stays its own."""
+        self._signal(signal.SIGTERM)
+        limit = time.monotonic() + _GRACE
+        while time.monotonic() < limit and not self._leader_ended():
+            time.sleep(0.01)
+        self._signal(signal.SIGKILL)
+        try:
+            self._popen.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            log.warning("%s (process %d) could not be ended and may still run", self.name, self._popen.pid)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # a program under sudo ends when its pipe closes
+            os.killpg(self._popen.pid, number)
+
+    def _leader_ended(self) -> bool:
+        return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _collect(self) -> None:
+        """Read standard error to its end, in a thread of its own; the last 10,000 lines are kept."""
+        assert self._popen.stderr is not None
+        with open(self._popen.stderr.fileno(), "rb", closefd=False) as stream:
+            while line := stream.readline(_LONGEST_LINE):
+                text = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
+                self.lines.append(text)
+                log.debug("%s: %s", self.name, text)
+
+
+def _environment(terms: Terms) -> dict[str, str]:
+    environment = clean_environment()
+    for name, value in (terms.env or {}).items():
+        if value is None:
+            environment.pop(name, None)
+        else:
+            environment[name] = value.reveal() if isinstance(value, Secret) else value
+    return environment

@@ -1,0 +1,199 @@
+"""Entries: one dict in `GENERATORS` or `TARGETS` each, checked together with its profile.
+
+Every problem becomes a sentence that begins with its place: `GENERATORS[2] 'web' (folder): config.port: ...`.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import Field, ValidationError
+
+from pickup_core.artefact import folder_name
+from pickup_core.errors import ConfigError
+from pickup_core.options import Options, parsed
+from pickup_core.profiles import config_class, load_profile
+from pickup_core.retention import Policy
+from pickup_core.secret import redact, speaks_of_secret
+from pickup_core.store import Store
+from pickup_core.streams import Compression
+
+_Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\A[^\x00-\x1f\x7f]*\z")]
+
+
+class GeneratorKeys(Options):
+    """The keys of an entry in `GENERATORS`."""
+
+    name: _Name
+    profile: _Name
+    config: dict[str, Any] = Field(default_factory=dict)
+    compression: Annotated[Compression, parsed(Compression.parse, Compression)] | None = None
+
+
+class TargetKeys(Options):
+    """The keys of an entry in `TARGETS`."""
+
+    name: _Name
+    profile: _Name
+    config: dict[str, Any] = Field(default_factory=dict)
+    retention: Policy | None = None
+    read_back: bool = False
+
+
+Keys = TypeVar("Keys", GeneratorKeys, TargetKeys)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Keys]):
+    """One entry of `GENERATORS` or `TARGETS`: its keys, its profile's module, and its checked options."""
+
+    index: int
+    keys: Keys
+    module: ModuleType
+    options: Options
+
+    @property
+    def name(self) -> str:
+        return self.keys.name
+
+    @property
+    def profile(self) -> str:
+        return self.keys.profile
+
+    @property
+    def label(self) -> str:
+        """The entry as it is written in reports and retention: `postgres/main`."""
+        return f"{self.profile}/{self.name}"
+
+
+class GeneratorEntry(Entry[GeneratorKeys]):
+    """An entry that produces artefacts."""
+
+    @property
+    def folder(self) -> str:
+        """The folder that its artefacts lie in, below a backup's."""
+        return f"{folder_name(self.profile)}/{folder_name(self.name)}"
+
+    @property
+    def where(self) -> str:
+        """The entry as messages name it."""
+        return f"GENERATORS[{self.index}] {self.name!r} ({self.profile})"
+
+
+class TargetEntry(Entry[TargetKeys]):
+    """An entry that keeps backups."""
+
+    def store(self) -> Store:
+        """Give a new store for this target, not yet open."""
+        store: Store = self.module.Target(self.options)
+        return store
+
+    @property
+    def where(self) -> str:
+        """The entry as messages name it."""
+        return f"TARGETS[{self.index}] {self.name!r} ({self.profile})"
+
+
+def generator_entries(names: Mapping[str, Any], folder: Path, problems: list[str]) -> list[GeneratorEntry]:
+    """Give the entries of `GENERATORS` that are without a problem; every problem adds a line to `problems`."""
+    return [
+        GeneratorEntry(*parts) for parts in _entries(names, "GENERATORS", "generator", GeneratorKeys, folder, problems)
+    ]
+
+
+def target_entries(names: Mapping[str, Any], folder: Path, problems: list[str]) -> list[TargetEntry]:
+    """Give the entries of `TARGETS` that are without a problem; every problem adds a line to `problems`."""
+    targets = [TargetEntry(*parts) for parts in _entries(names, "TARGETS", "target", TargetKeys, folder, problems)]
+    _check_places(targets, problems)
+    return targets
+
+
+def _entries(
+    names: Mapping[str, Any], list_name: str, kind: str, keys_class: type[Keys], folder: Path, problems: list[str]
+) -> Iterator[tuple[int, Keys, ModuleType, Any]]:
+    """Give index, keys, module and options of each entry of a list that is without a problem."""
+    entries = names.get(list_name)
+    if not isinstance(entries, list | tuple) or not entries:
+        what = "is missing" if list_name not in names else "is empty" if entries in ([], ()) else "is not a list"
+        problems.append(
+            f"{list_name} {what}; expected a list of entries such as [dict(name=..., profile=..., config=...)]"
+        )
+        return
+    seen: dict[str, int] = {}
+    for index, raw in enumerate(entries):
+        where = f"{list_name}[{index}]"
+        if not isinstance(raw, Mapping):
+            problems.append(f"{where}: expected dict(name=..., profile=..., config=...), got {type(raw).__name__}")
+            continue
+        where += f" {raw['name']!r}" if isinstance(raw.get("name"), str) else ""
+        where += f" ({raw['profile']})" if isinstance(raw.get("profile"), str) else ""
+        keys = validated(keys_class, raw, f"{where}: ", folder, problems)
+        module, options = _profile(kind, raw, where, folder, problems)
+        if keys is None:
+            continue
+        other = seen.setdefault(folder_name(keys.name).casefold(), index)
+        if other != index:
+            problems.append(f"{where}: has the same name as {list_name}[{other}], or one that would share its folder")
+        elif module is not None and options is not None:
+            yield index, keys, module, options
+
+
+def _profile(
+    kind: str, raw: Mapping[str, Any], where: str, folder: Path, problems: list[str]
+) -> tuple[ModuleType | None, Options | None]:
+    if not isinstance(raw.get("profile"), str) or not isinstance(raw.get("config", {}), Mapping):
+        return None, None  # reported with the keys
+    try:
+        module = load_profile(kind, raw["profile"], folder)
+    except ConfigError as error:
+        problems.append(f"{where}: {error.message}" + (f". Hint: {error.hint}" if error.hint else ""))
+        return None, None
+    return module, validated(config_class(module), raw.get("config", {}), f"{where}: config.", folder, problems)
+
+
+Model = TypeVar("Model", bound=Options)
+
+
+def validated(
+    model: type[Model], values: Mapping[str, Any], prefix: str, folder: Path, problems: list[str]
+) -> Model | None:
+    """Give the model made of the values, or None and a line in `problems` for everything that is wrong with them."""
+    try:
+        return model.model_validate(dict(values), context={"folder": folder})
+    except ValidationError as error:
+        problems += [_sentence(prefix, one, model) for one in error.errors(include_url=False)]
+        return None
+
+
+def _sentence(prefix: str, error: Mapping[str, Any], model: type[Options]) -> str:
+    place = prefix + ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        key = str(error["loc"][-1])
+        known = list(model.model_fields if len(error["loc"]) == 1 else Policy.model_fields)
+        close = difflib.get_close_matches(key, known, 1)
+        return f"{place}: unknown key" + (
+            f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known)}"
+        )
+    if error["type"] == "missing":
+        return f"{place}: is missing"
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{place.removesuffix('.')}: {message}, got {_shown(error)}"
+
+
+def _shown(error: Mapping[str, Any]) -> str:
+    """Give a wrong value as a message may show it: not where it could be a secret, and not more than a line of it."""
+    value, key = error["input"], str(error["loc"][-1]) if error["loc"] else ""
+    if isinstance(value, str | int | float | None) and not speaks_of_secret(key):
+        return redact(repr(value))[:80]
+    return type(value).__name__
+
+
+def _check_places(targets: Sequence[TargetEntry], problems: list[str]) -> None:
+    seen: dict[str, TargetEntry] = {}
+    for target in targets:
+        other = seen.setdefault(target.store().place, target)
+        if other is not target:
+            problems.append(f"{target.where}: is the same place as {other.where}")
