@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -240,11 +239,6 @@ def read_small(store: Store, path: str, longest: int) -> bytes:
             if len(data) > longest:
                 raise StoreError(f"{path} is larger than {longest} bytes, and so is none that Pickup wrote")
     return data
-
-
-def is_job_name(name: str) -> bool:
-    """Tell whether a text can be the name of a job's folder."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None
 
 
 def local_time(moment: datetime) -> str:

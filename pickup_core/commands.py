@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pickup_core.archive import Listed
-from pickup_core.catalogue import LATEST, Backup, Catalogue, ManifestCache, age_of, is_job_name, local_time
-from pickup_core.config import Config, default_config_path, find_config, load_config
+from pickup_core.catalogue import LATEST, Backup, Catalogue, ManifestCache, age_of, local_time
+from pickup_core.config import Config, default_config_path, find_config, host_job, job_name, load_config
 from pickup_core.errors import ConfigError, ExitCode, PickupError, StoreError, UsageError, worst
 from pickup_core.find import find
 from pickup_core.generate import in_words
@@ -117,9 +116,10 @@ def _reading(session: Session) -> Reading:
 def _job(name: str | None, hint: str) -> str:
     if name is None:
         raise UsageError("whose backups? No job is named", hint=hint)
-    if not is_job_name(name):
-        raise UsageError(f"{name!r} is no name of a job", hint="letters, digits, dot, dash and underscore")
-    return name
+    try:
+        return job_name(name)
+    except ValueError as error:
+        raise UsageError(f"the name of a job {error}, and {name!r} is not") from None
 
 
 def _list(session: Session) -> None:
@@ -355,8 +355,8 @@ def _profiles(session: Session) -> None:
 def _init(session: Session) -> None:
     path = session.options.file or default_config_path()
     text = Path(__file__).with_name("config.py.example").read_text(encoding="utf-8")
-    job = socket.gethostname().split(".")[0]
-    text = re.sub(r"(?m)^# JOB = .*$", lambda found: f'JOB = "{job}"' if is_job_name(job) else found.group(), text)
+    if job := host_job():
+        text = re.sub(r"(?m)^# JOB = .*$", f'JOB = "{job}"', text)
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     try:
         with open(

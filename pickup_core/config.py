@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pickup_core.entries import GeneratorEntry, TargetEntry, generator_entries, target_entries, validated
 from pickup_core.errors import ConfigError, PickupError, Stopped
@@ -52,10 +52,17 @@ def default_log_folder() -> Path:
     return Path("/var/log/pickup") if os.geteuid() == 0 and not in_checkout() else default_state_folder()
 
 
+def job_name(name: str) -> str:
+    """Give the name back where it can be that of a job, and so of a folder. Raises `ValueError` where it cannot."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError("should be made of letters, digits, dots, dashes and underscores, at most 100")
+    return name
+
+
 class _Settings(Options):
     """The names of the config module that are not entries."""
 
-    JOB: Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,99}\z")] | None = None
+    JOB: Annotated[str, AfterValidator(job_name)] | None = None
     COMPRESSION: Annotated[Compression, parsed(Compression.parse, Compression)] = Compression("zstd", 3)
     STAGING_AREA: Path = Field(default_factory=lambda: Path(f"/var/tmp/pickup-{os.geteuid()}"))  # noqa: S108 - checked
     MIN_FREE: Annotated[Reserve, parsed(Reserve.parse, Reserve)] = Reserve(0.05, 2**30)
@@ -127,7 +134,7 @@ def load_config(path: Path, generators: bool = True) -> Config:
     masked = masked_source(source)
     if status.st_mode & 0o004 and masked != source:
         problems.append(f"{path} holds a secret and can be read by everybody. Hint: chmod 600 {shlex.quote(str(path))}")
-    job = settings.JOB or _host_job() if settings else None
+    job = settings.JOB or host_job() if settings else None
     if settings and generators and job is None:
         problems.append(f"JOB is missing, and the host name {socket.gethostname()!r} is no name to file backups under")
     if problems or settings is None:
@@ -211,8 +218,11 @@ def _check_spelling(names: Mapping[str, Any], problems: list[str]) -> None:
             problems.append(f"unknown name {name}; did you mean {close[0]}?")
 
 
-def _host_job() -> str | None:
+def host_job() -> str | None:
     """Give the host name up to the first dot, or None where it would not tell this host from others."""
     name = socket.gethostname().split(".")[0]
-    usable = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) and not re.fullmatch(r"[0-9a-f]{12}", name)
-    return name if usable and name != "localhost" else None
+    is_container = re.fullmatch(r"[0-9a-f]{12}", name)
+    try:
+        return None if name == "localhost" or is_container else job_name(name)
+    except ValueError:
+        return None

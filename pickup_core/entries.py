@@ -4,13 +4,14 @@ Every problem becomes a sentence that begins with its place: `GENERATORS[2] 'web
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from pickup_core.artefact import folder_name
 from pickup_core.errors import ConfigError
@@ -21,7 +22,14 @@ from pickup_core.secret import redact, speaks_of_secret
 from pickup_core.store import Store
 from pickup_core.streams import Compression
 
-_Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\A[^\x00-\x1f\x7f]*\z")]
+
+def _printable(name: str) -> str:
+    if not re.fullmatch(r"[^\x00-\x1f\x7f]{1,100}", name):
+        raise ValueError("should be a text of at most 100 characters, without control characters")
+    return name
+
+
+_Name = Annotated[str, AfterValidator(_printable)]
 
 
 class GeneratorKeys(Options):
@@ -164,31 +172,49 @@ def validated(
     try:
         return model.model_validate(dict(values), context={"folder": folder})
     except ValidationError as error:
-        problems += [_sentence(prefix, one, model) for one in error.errors(include_url=False)]
+        by_place: dict[str, list[str]] = {}
+        got: dict[str, str] = {}
+        for one in error.errors(include_url=False):
+            keys = _place(one, values)
+            place = f"{prefix}{'.'.join(keys)}".rstrip(".")
+            by_place.setdefault(place, []).append(_message(one, keys, model))
+            got[place] = _got(one, keys)
+        problems += [f"{place}: {' or '.join(dict.fromkeys(said))}{got[place]}" for place, said in by_place.items()]
         return None
 
 
-def _sentence(prefix: str, error: Mapping[str, Any], model: type[Options]) -> str:
-    place = prefix + ".".join(str(part) for part in error["loc"])
+def _place(error: Mapping[str, Any], values: Any) -> list[str]:
+    """Give the keys and positions that lead to a wrong value, without pydantic's own names for alternatives."""
+    place = []
+    for part in error["loc"]:
+        is_there = part in values if isinstance(values, Mapping) else isinstance(part, int)
+        if is_there or (error["type"] == "missing" and part == error["loc"][-1]):
+            place.append(str(part))
+            values = values[part] if is_there else None
+    return place
+
+
+def _message(error: Mapping[str, Any], place: Sequence[str], model: type[Options]) -> str:
+    """Say what is wrong with a value."""
     if error["type"] == "extra_forbidden":
-        key = str(error["loc"][-1])
-        known = list(model.model_fields if len(error["loc"]) == 1 else Policy.model_fields)
-        close = difflib.get_close_matches(key, known, 1)
-        return f"{place}: unknown key" + (
-            f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known)}"
+        known = list((model if len(place) == 1 else Policy).model_fields)
+        close = difflib.get_close_matches(place[-1], known, 1)
+        return "unknown key" + (
+            f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known) or 'none'}"
         )
     if error["type"] == "missing":
-        return f"{place}: is missing"
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{place.removesuffix('.')}: {message}, got {_shown(error)}"
+        return "is missing"
+    message = re.sub(r"^(Value error, |(Input|String|List) (?=should|is))", "", error["msg"])
+    return message.replace(" for <class 'pathlib.Path'>", "")
 
 
-def _shown(error: Mapping[str, Any]) -> str:
-    """Give a wrong value as a message may show it: not where it could be a secret, and not more than a line of it."""
-    value, key = error["input"], str(error["loc"][-1]) if error["loc"] else ""
-    if isinstance(value, str | int | float | None) and not speaks_of_secret(key):
-        return redact(repr(value))[:80]
-    return type(value).__name__
+def _got(error: Mapping[str, Any], place: Sequence[str]) -> str:
+    """Say what stands there: not where it could be a secret, and not more than a line of it."""
+    value = error["input"]
+    if error["type"] in ("missing", "extra_forbidden") or isinstance(value, Mapping | list | tuple):
+        return ""
+    is_secret = any(map(speaks_of_secret, place))
+    return f", got {type(value).__name__ if is_secret else redact(repr(value))[:80]}"
 
 
 def _check_places(targets: Sequence[TargetEntry], problems: list[str]) -> None:

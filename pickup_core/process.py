@@ -44,7 +44,7 @@ def output_of(
 
 
 def feed(command: Command, stream: Readable, judge: Judge | None = None, terms: Terms | None = None) -> Judgement:
-    """Let a command read the stream to its end, and judge it as `output_of` does; its standard output is thrown away."""
+    """Let a command read the stream to its end, and judge it as `output_of` does; what it prints is thrown away."""
     terms = terms or Terms()
     words = [os.fspath(word) for word in command]
     with contextlib.ExitStack() as stack:

@@ -80,7 +80,7 @@ class Store(ABC):
         return f"{type(self).__module__}({fields})"
 
     def create_root(self) -> None:
-        """Make the root where it is absent. Called by the first run and by `check`; not where a root needs no making."""
+        """Make the root where it is absent, if such a place has one. Called by the first run and by `check`."""
 
     def open(self) -> None:
         """Connect. Called when the `with` is entered."""
