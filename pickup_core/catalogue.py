@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pickup_core.artefact import Readable
-from pickup_core.errors import DamageError, StoreError, UsageError
+from pickup_core.errors import DamageError, UsageError
 from pickup_core.manifest import LONGEST, Manifest, UnfinishedError, decode, started_at
 from pickup_core.store import Store
 from pickup_core.trust import private_folder
@@ -98,8 +98,8 @@ class Backup:
 
     def keep_reason(self) -> str:
         """Give the text of the backup's `.keep` file."""
-        data = read_small(self.catalogue.store, f"{self.folder}.keep", _LONGEST_REASON)
-        return " ".join(data.decode("utf-8", "replace").split())
+        with self.catalogue.store.get(f"{self.folder}.keep") as stream:
+            return " ".join(stream.read(_LONGEST_REASON).decode("utf-8", "replace").split())
 
     def open(self, path: str) -> contextlib.AbstractContextManager[Readable]:
         """Give a file of the backup as a stream, to be used in a `with`."""
@@ -231,13 +231,13 @@ class ManifestCache:
 
 
 def read_small(store: Store, path: str, longest: int) -> bytes:
-    """Give a small file's content. Raises `StoreError` where it has more than `longest` bytes."""
+    """Give a small file's content. Raises `DamageError` where it has more than `longest` bytes."""
     data = b""
     with store.get(path) as stream:
         while block := stream.read(longest + 1 - len(data)):
             data += block
             if len(data) > longest:
-                raise StoreError(f"{path} is larger than {longest} bytes, and so is none that Pickup wrote")
+                raise DamageError(f"{path} is larger than {longest} bytes, and so is none that Pickup wrote")
     return data
 
 

@@ -49,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        from pickup_core.report import explained
+
+        return _ended(explained(error), ExitCode.FAILED)
     except ImportError as error:
         return _ended(f"this installation is broken: {error}", ExitCode.INTERNAL)
     except Exception as error:

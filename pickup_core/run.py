@@ -56,7 +56,10 @@ def run(config: Config, wish: RunWish, report: Report) -> None:
     with ExitStack() as stack:
         stack.enter_context(job_lock(config.state_folder, config.job, _now(), wish.wait))
         staging = stack.enter_context(Staging(config.staging_area, config.min_free))
-        started = _start_after(history.last_backup())
+        last = history.last_backup()
+        started = _start_after(last)
+        if last and backup_id(started) < last:
+            report.warn(f"job {config.job}", Outcome(), f"the clock stands before the last backup, {last}")
         log.info("job %s, backup %s", config.job, backup_id(started))
         last_sizes = history.last_sizes()
         _warn_of_space(staging, [last_sizes.get(entry.label, {}) for entry in generators], report)
@@ -68,8 +71,9 @@ def run(config: Config, wish: RunWish, report: Report) -> None:
         ]
         facts = {"backup": backup_id(started), "only": wish.only}
         if any(record.artefacts for record in records):
-            manifest = _completed(config, wish, started, records, staging.backup)
-            facts |= _deliver(config, wish, targets, staging, manifest, report)
+            with report.attempt(f"job {config.job}"):
+                manifest = _completed(config, wish, started, records, staging.backup)
+                facts |= _deliver(config, wish, targets, staging, manifest, report)
         else:
             log.error("job %s: no entry produced anything, so nothing is published; "
                       "earlier backups are as they were", config.job)  # fmt: skip

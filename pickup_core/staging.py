@@ -51,7 +51,8 @@ class Reserve:
 class Staging:
     """This run's folder in the staging area, made when the `with` is entered and removed when it is left.
 
-    `backup` is the folder that is published. Raises `ConfigError` where the area is not safe.
+    `backup` is the folder that is published. Raises `ConfigError` where the area is not safe, `PickupError` where nothing
+    can be written to it.
     """
 
     def __init__(self, area: Path, reserve: Reserve) -> None:
@@ -64,12 +65,10 @@ class Staging:
             raise ConfigError("this Python cannot delete folders safely (see shutil.rmtree.avoids_symlink_attacks)")
         _check_area(self._area)
         _clear_leftovers(self._area)
-        self._run = Path(tempfile.mkdtemp(prefix="run-", dir=self._area))
-        self._lock = os.open(self._run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        (self._run / _MARK).touch(mode=0o600)
-        self.backup = self._run / "backup"
-        self.backup.mkdir(mode=0o700)
+        try:
+            self._make_run_folder()
+        except OSError as error:
+            raise PickupError(f"nothing can be written to the staging area {self._area}: {error.strerror}") from error
         return self
 
     def __exit__(
@@ -78,6 +77,15 @@ class Staging:
         if not self._kept:
             shutil.rmtree(self._run)
         os.close(self._lock)
+
+    def _make_run_folder(self) -> None:
+        """Make the folder, lock it, and only then mark it: what is marked and not locked was left by a run that ended."""
+        self._run = Path(tempfile.mkdtemp(prefix="run-", dir=self._area))
+        self._lock = os.open(self._run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        (self._run / _MARK).touch(mode=0o600)
+        self.backup = self._run / "backup"
+        self.backup.mkdir(mode=0o700)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
