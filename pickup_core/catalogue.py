@@ -150,9 +150,10 @@ class Catalogue:
         name: str = LATEST,
         before: datetime | None = None,
         holds: Callable[[Manifest], bool] = lambda manifest: True,
+        which: str = "that is finished",
     ) -> Backup:
         """Give the backup of this name or beginning of a name, or the latest finished one before a moment that holds
-        what is asked for.
+        what is asked for; `which` says that in words.
 
         Raises `UsageError` where there is none or more than one, `DamageError` where the one that is named is damaged.
         """
@@ -172,13 +173,12 @@ class Catalogue:
                         finished[0].id,
                     )
                 return backup
+        moment = f" and was started before {local_time(before)}" if before else ""
+        hint = "pickup.py list shows what there is"
         if finished:
-            what, hint = (
-                "with all that is asked for",
-                f"name what you need with --only, or the newest one: {finished[0].id}",
-            )
-            raise UsageError(f"target {self.name} holds no backup of job {job} {what}", hint=hint)
-        raise UsageError(f"target {self.name} holds no finished backup of job {job} from that time")
+            names = ", ".join(entry.name for entry in finished[0].manifest.entries if entry.status == "ok") or "nothing"
+            hint = f"{finished[0].id} holds {names} without failure; a backup that is named is taken as it is"
+        raise UsageError(f"target {self.name} holds no backup of job {job} {which}{moment}", hint=hint)
 
     def _named(self, job: str, name: str, backups: Iterable[Backup]) -> Backup:
         found = [backup for backup in backups if backup.id.startswith(name)]

@@ -252,7 +252,7 @@ def _restore(session: Session) -> None:
     for place in reading.places:
         try:
             with place.store:
-                backup = place.select(reading.job, options.backup, options.before, wish.holds)
+                backup = place.select(reading.job, options.backup, options.before, wish.holds, wish.which)
                 _restored(reading, backup, wish)
                 return
         except (StoreError, UsageError) as error:

@@ -44,6 +44,11 @@ class Wish:
         """Tell whether a backup has everything that is asked for, without failure."""
         return all(_find_only(manifest, text, good=True) for text in self.only) if self.only else manifest.is_complete
 
+    @property
+    def which(self) -> str:
+        """Say in words which backups `holds` takes."""
+        return f"that holds {' and '.join(map(repr, self.only))} without failure" if self.only else "that is complete"
+
 
 @dataclass
 class Restored:
