@@ -9,7 +9,7 @@ run = $(VENV)/bin/python -m
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-packages test-pythons lint docs clean
+.PHONY: help demo test test-packages test-pythons lint docs bench clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -39,6 +39,9 @@ lint: $(VENV)/.installed-test  ## check style and types
 
 docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html
 	$(run) sphinx -W --keep-going -q -b html docs docs/_build/html
+
+bench: $(VENV)/.installed  ## measure Pickup beside its peers, as ratios; BENCH_ARGS="--files 1000" makes it short
+	$(VENV)/bin/python benchmarks/full_backup.py $(BENCH_ARGS)
 
 clean:  ## remove what these targets made, but for the backups of the demo
 	rm -rf .venv .venv-* build dist docs/_build *.egg-info .coverage* .hypothesis .*_cache

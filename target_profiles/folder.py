@@ -109,7 +109,8 @@ class Target(Store):
 
     def _no_root(self) -> StoreError:
         return StoreError(
-            f"{self.config.path} does not exist", hint="is the disk mounted? A new place needs to be made by hand"
+            f"{self.config.path} does not exist",
+            hint=f"is the disk mounted? If it is gone for good: mkdir {self.config.path}",
         )
 
     @contextmanager
