@@ -18,7 +18,7 @@ Reading back:
 
 Around it:
 
-    cli (options, signals)   commands (what each does)   check   report   history   lock   logs
+    cli (options, signals)   commands (what each does)   check   report   history   lock   logs   wording
 
 Imports go one way: cli, commands -> run, check, restore ... -> the modules of the api -> errors. The core names no
 profile.

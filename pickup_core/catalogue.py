@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -239,15 +239,3 @@ def read_small(store: Store, path: str, longest: int) -> bytes:
             if len(data) > longest:
                 raise DamageError(f"{path} is larger than {longest} bytes, and so is none that Pickup wrote")
     return data
-
-
-def local_time(moment: datetime) -> str:
-    """Give a moment as people at this machine read it."""
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def age_of(moment: datetime, now: datetime | None = None) -> str:
-    """Give how long ago a moment was, in words."""
-    import humanize
-
-    return humanize.naturaltime((now or datetime.now(timezone.utc)) - moment)

@@ -12,7 +12,6 @@ from pickup_core.catalogue import Catalogue
 from pickup_core.config import CONFIG_VERSION, Config
 from pickup_core.entries import GeneratorEntry, TargetEntry
 from pickup_core.errors import StoreError
-from pickup_core.generate import in_words
 from pickup_core.history import History
 from pickup_core.manifest import EntryRecord, Manifest, backup_id
 from pickup_core.prune import prune
@@ -20,6 +19,7 @@ from pickup_core.report import Outcome, Report
 from pickup_core.run import RunWish, chosen, machine_digest, needed_space, tell_pruned
 from pickup_core.staging import Staging
 from pickup_core.store import DryRun, Store
+from pickup_core.wording import in_words
 
 log = logging.getLogger("pickup.check")
 

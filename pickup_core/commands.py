@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pickup_core.archive import Listed
-from pickup_core.catalogue import LATEST, Backup, Catalogue, ManifestCache, age_of, local_time
+from pickup_core.catalogue import LATEST, Backup, Catalogue, ManifestCache
 from pickup_core.config import Config, default_config_path, find_config, host_job, job_name, load_config
 from pickup_core.errors import ConfigError, ExitCode, PickupError, StoreError, UsageError, worst
 from pickup_core.find import find
-from pickup_core.generate import in_words
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.logs import Logs, printable
@@ -31,6 +30,7 @@ from pickup_core.restore import Wish, choose, restore, space_needed
 from pickup_core.run import RunWish, chosen, machine_digest, run, tell_pruned
 from pickup_core.store import DryRun
 from pickup_core.verify import verify
+from pickup_core.wording import age_of, in_words, local_time
 
 log = logging.getLogger("pickup.commands")
 

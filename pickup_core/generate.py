@@ -13,6 +13,7 @@ from pickup_core.manifest import EntryRecord, StoredArtefact
 from pickup_core.report import Outcome, Report
 from pickup_core.staging import Staging
 from pickup_core.streams import Compressed, Compression, Digest, compression_suffix, transfer
+from pickup_core.wording import in_words
 
 log = logging.getLogger("pickup.generate")
 
@@ -55,13 +56,6 @@ def generate(
         failures=tuple(outcome.failures),
         warnings=tuple(outcome.warnings),
     )
-
-
-def in_words(size: int) -> str:
-    """Give a number of bytes as people read it."""
-    import humanize
-
-    return humanize.naturalsize(size, binary=True)
 
 
 def _artefacts(entry: GeneratorEntry, scratch: Path) -> Generator[Artefact, None, None]:

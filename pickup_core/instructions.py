@@ -66,7 +66,7 @@ def _entry_text(entry: EntryRecord, note: str) -> str:
     for artefact in entry.artefacts:
         lines += _commands(artefact)
     if note and entry.artefacts:
-        lines += ["", *note.strip().splitlines()]
+        lines += ["", *note.strip("\n").splitlines()]
     return "\n".join([*lines, ""])
 
 

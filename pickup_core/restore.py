@@ -25,6 +25,7 @@ from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact
 from pickup_core.patterns import search_expression
 from pickup_core.store import BLOCK
 from pickup_core.streams import Digest, compression_suffix, decompressed, transfer, zstd
+from pickup_core.wording import in_words
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ def restore(backup: Backup, chosen: Chosen, wish: Wish) -> Restored:
         free, needed = shutil.disk_usage(spool).free, space_needed(chosen, wish)
         if needed > free:
             raise PickupError(
-                f"restoring takes {needed} bytes, but {wish.to} has {free} bytes left", hint="use another --to"
+                f"restoring takes up to {in_words(needed)}, but {wish.to} has {in_words(free)} left",
+                hint="use another --to",
             )
         fresh, restored = spool / "fresh", Restored(artefacts=len(chosen))
         files = [(entry, artefact, _fetched(backup, artefact, spool, wish)) for entry, artefact in chosen]

@@ -16,7 +16,7 @@ from pickup_core.catalogue import MANIFEST_COPY, MARK_FILE, Catalogue, ManifestC
 from pickup_core.config import Config
 from pickup_core.entries import GeneratorEntry, TargetEntry
 from pickup_core.errors import UsageError
-from pickup_core.generate import generate, in_words, skipped
+from pickup_core.generate import generate, skipped
 from pickup_core.history import History
 from pickup_core.instructions import checksums, restore_text
 from pickup_core.lock import job_lock
@@ -25,6 +25,7 @@ from pickup_core.prune import Pruned, clear_leftovers, prune
 from pickup_core.publish import mark_text, publish
 from pickup_core.report import Outcome, Report
 from pickup_core.staging import Staging
+from pickup_core.wording import in_words
 
 log = logging.getLogger("pickup.run")
 

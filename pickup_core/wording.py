@@ -1,0 +1,22 @@
+"""Sizes, times and ages as people read them."""
+
+from datetime import datetime, timezone
+
+
+def in_words(size: int) -> str:
+    """Give a number of bytes."""
+    import humanize
+
+    return humanize.naturalsize(size, binary=True)
+
+
+def local_time(moment: datetime) -> str:
+    """Give a moment as the clock of this machine's users shows it."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def age_of(moment: datetime) -> str:
+    """Give how long ago a moment was."""
+    import humanize
+
+    return humanize.naturaltime(datetime.now(timezone.utc) - moment)
