@@ -21,6 +21,7 @@ from pickup_core.errors import DamageError, UsageError
 from pickup_core.manifest import LONGEST, Manifest, UnfinishedError, decode, started_at
 from pickup_core.store import Store
 from pickup_core.trust import private_folder
+from pickup_core.wording import local_time
 
 MARK_FILE = "PICKUP.txt"
 MANIFEST_COPY = "manifest.json"

@@ -30,11 +30,19 @@ class ExitCode(IntEnum):
     DAMAGE = 6
 
 
-_WORST_FIRST = (ExitCode.INTERNAL, ExitCode.DAMAGE, ExitCode.FAILED, ExitCode.WARNINGS)
+_WORST_FIRST = (
+    ExitCode.INTERNAL,
+    ExitCode.DAMAGE,
+    ExitCode.LOCKED,
+    ExitCode.CONFIG,
+    ExitCode.FAILED,
+    ExitCode.WARNINGS,
+)
 
 
 def worst(codes: Iterable[int]) -> int:
-    """Give the one exit code that stands for several: 128+N, 5, 6, 2, 1, 0, in this order."""
+    """Give the one exit code that stands for several: 128+N, 5, 6, 2, 1, 0, in this order; 3 and 4 end a run at once.
+    """
     seen = set(codes)
     signals = [code for code in seen if code > 128]
     return max(signals) if signals else next((code for code in _WORST_FIRST if code in seen), ExitCode.OK)

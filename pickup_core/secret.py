@@ -13,7 +13,7 @@ import stat
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from pickup_core.errors import ConfigError
 
 MASK = "***"
 _SHORTEST_REDACTED = 4
-_SPEAKING_NAME = re.compile(r"(password|passwd|pwd|passphrase|secret|token|api_?key)\Z", re.IGNORECASE)
+_SPEAKING_NAME = re.compile(
+    r"((\A|_)pass|password|passwd|pwd|passphrase|secret|token|(api|access|secret)_?key)\Z", re.IGNORECASE
+)
 
 # The one piece of state that a module holds: a secret has to be masked in messages of code that never saw the config.
 _spellings: dict[str, None] = {}
@@ -75,8 +77,10 @@ def secret_file(path: str | Path) -> Secret:
                     f"secret file {path} can be read by others", hint=f"chmod 600 {shlex.quote(str(path))}"
                 )
             return Secret(file.read().rstrip("\r\n"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"secret file {path} cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"secret file {path} is no text in UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"secret file {path} cannot be read: {error.strerror or error}") from None
 
 
 def secret_env(name: str) -> Secret:
@@ -90,20 +94,29 @@ def secret_env(name: str) -> Secret:
     return Secret(os.environ[name])
 
 
-def secret_command(command: Sequence[str], timeout: float = 30) -> Secret:
-    """Give the standard output of a command, without the line end, as a secret; `timeout` is in seconds.
+def secret_command(command: str | Sequence[str], timeout: float = 30) -> Secret:
+    """Give the standard output of a command, without the line end, as a secret; `timeout` is in seconds. A text is
+    split into words as a shell does it.
 
     Raises `ConfigError` where the command cannot be started, fails or takes longer; what it printed is not shown.
     """
+    words = shlex.split(command) if isinstance(command, str) else list(command)
+    if not words:
+        raise ConfigError("secret_command names no program")
     try:
         done = subprocess.run(
-            list(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False, text=True
+            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False, env=clean_environment()
         )
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
-        raise ConfigError(f"secret command {command[0]!r} did not work: {type(error).__name__}") from None
-    if done.returncode != 0 or not done.stdout:
-        raise ConfigError(f"secret command {command[0]!r} ended with status {done.returncode} and no secret")
-    return Secret(done.stdout.rstrip("\r\n"))
+        value = done.stdout.decode().rstrip("\r\n")
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"secret command {words[0]!r} took longer than {timeout:g} seconds") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"secret command {words[0]!r} printed no text in UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"secret command {words[0]!r} cannot be started: {error.strerror or error}") from None
+    if done.returncode != 0 or not value:
+        raise ConfigError(f"secret command {words[0]!r} ended with status {done.returncode} and no secret")
+    return Secret(value)
 
 
 def secret_credential(name: str) -> Secret:
@@ -116,8 +129,10 @@ def secret_credential(name: str) -> Secret:
         raise ConfigError(f"no systemd credential {name!r}", hint=f"add LoadCredential={name}:FILE to the service")
     try:
         return Secret((Path(folder) / name).read_text(encoding="utf-8").rstrip("\r\n"))
+    except UnicodeDecodeError:
+        raise ConfigError(f"systemd credential {name!r} is no text in UTF-8") from None
     except OSError as error:
-        raise ConfigError(f"systemd credential {name!r} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"systemd credential {name!r} cannot be read: {error.strerror or error}") from None
 
 
 def redact(text: str) -> str:
@@ -136,14 +151,10 @@ def clean_environment() -> dict[str, str]:
 
 def masked_source(source: str) -> str:
     """Give Python source with every secret in it masked: known values, and literals under a name like `password`."""
-    lines = source.splitlines(keepends=True)
-    for node in sorted(
-        _secret_literals(ast.parse(source)), key=lambda node: (node.lineno, node.col_offset), reverse=True
-    ):
-        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
-        head = lines[first].encode()[: node.col_offset].decode()
-        tail = lines[last].encode()[node.end_col_offset :].decode()
-        lines[first : last + 1] = [f'{head}"{MASK}"{tail}']
+    lines = re.findall(r".*?(?:\r\n?|\n)|.+", source, re.DOTALL)  # as Python counts them, unlike str.splitlines
+    for first, start, last, end in sorted(_secret_places(ast.parse(source)), reverse=True):
+        head, tail = lines[first - 1].encode()[:start].decode(), lines[last - 1].encode()[end:].decode()
+        lines[first - 1 : last] = [f'{head}"{MASK}"{tail}']
     return redact("".join(lines))
 
 
@@ -152,35 +163,60 @@ def speaks_of_secret(name: str) -> bool:
     return bool(_SPEAKING_NAME.search(name))
 
 
-def _secret_literals(tree: ast.AST) -> list[ast.Constant]:
-    """List the text literals whose value is a known secret, or that stand under a name which speaks of one."""
-    found: dict[int, ast.Constant] = {}
+def _secret_places(tree: ast.AST) -> set[tuple[int, int, int, int]]:
+    """Give first line, column, last line and end of each text that is a known secret, or stands under a name which
+    speaks of one.
+    """
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in _spellings]
+    for name, value in _named_values(tree):
+        if speaks_of_secret(name):
+            found += _texts(value)
+    inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+    return {
+        (node.lineno, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or 0)
+        for node in found
+        if isinstance(node, ast.JoinedStr) or id(node) not in inside
+    }
 
-    def note(value: ast.AST | None, speaking: bool) -> None:
-        for node in ast.walk(value) if value is not None else ():
-            if (
-                isinstance(node, ast.Constant)
-                and isinstance(node.value, str)
-                and (speaking or node.value in _spellings)
-            ):
-                found[id(node)] = node
 
-    note(tree, False)
+def _named_values(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """Give each value that Python source puts under a name: of a variable, an attribute, a keyword, a key."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                note(_literal(value), isinstance(key, ast.Constant) and speaks_of_secret(str(key.value)))
+            yield from ((_name(key), value) for key, value in zip(node.keys, node.values, strict=True))
         elif isinstance(node, ast.keyword):
-            note(_literal(node.value), speaks_of_secret(node.arg or ""))
+            yield node.arg or "", node.value
         elif isinstance(node, ast.Assign):
-            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-            note(_literal(node.value), any(map(speaks_of_secret, names)))
-    return list(found.values())
+            yield from (pair for target in node.targets for pair in _assigned(target, node.value))
+        elif isinstance(node, ast.AnnAssign | ast.AugAssign | ast.NamedExpr) and node.value is not None:
+            yield _name(node.target), node.value
 
 
-def _literal(value: ast.AST) -> ast.AST | None:
-    """Give the value where it is written out as a text; a call such as `secret_file("name")` holds no secret."""
-    return value if isinstance(value, ast.Constant) else None
+def _assigned(target: ast.AST, value: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    if isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List):
+        for one, its_value in zip(target.elts, value.elts, strict=False):
+            yield from _assigned(one, its_value)
+    else:
+        yield _name(target), value
+
+
+def _name(node: ast.AST | None) -> str:
+    """Give the name that a value gets here: `x`, `x.NAME`, `x["NAME"]`, or the key of a dictionary."""
+    if isinstance(node, ast.Subscript):
+        node = node.slice
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    return str(getattr(node, "id", getattr(node, "attr", "")))
+
+
+def _texts(value: ast.AST) -> list[ast.Constant | ast.JoinedStr]:
+    """List the texts that are written out in a value; a call such as `secret_file("name")` holds no secret."""
+    if isinstance(value, ast.Constant | ast.JoinedStr):
+        is_text = isinstance(value, ast.JoinedStr) or (isinstance(value.value, str | bytes) and value.value)
+        return [value] if is_text else []
+    if isinstance(value, ast.BinOp | ast.BoolOp | ast.IfExp | ast.Tuple | ast.List):
+        return [text for part in ast.iter_child_nodes(value) for text in _texts(part)]
+    return []
 
 
 def _remember(value: str) -> None:

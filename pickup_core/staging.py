@@ -51,8 +51,8 @@ class Reserve:
 class Staging:
     """This run's folder in the staging area, made when the `with` is entered and removed when it is left.
 
-    `backup` is the folder that is published. Raises `ConfigError` where the area is not safe, `PickupError` where nothing
-    can be written to it.
+    `backup` is the folder that is published. Raises `ConfigError` where the area is not safe, `PickupError` where
+    nothing can be written to it.
     """
 
     def __init__(self, area: Path, reserve: Reserve) -> None:
@@ -79,7 +79,9 @@ class Staging:
         os.close(self._lock)
 
     def _make_run_folder(self) -> None:
-        """Make the folder, lock it, and only then mark it: what is marked and not locked was left by a run that ended."""
+        """Make the folder, lock it, and only then mark it: what is marked and not locked was left by a run that
+        ended.
+        """
         self._run = Path(tempfile.mkdtemp(prefix="run-", dir=self._area))
         self._lock = os.open(self._run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
