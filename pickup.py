@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Pickup, a modular backup script for cron, as it is run from a checkout."""
 
+import os
 import sys
 
+os.umask(0o077)  # before Python writes bytecode beside the modules, which nobody else may change
 try:
     from pickup_core.cli import main
-except ImportError as error:
-    sys.exit(print(f"ERROR: this installation is broken: {error}", file=sys.stderr) or 5)
+except Exception as error:  # noqa: BLE001 - a Python that is too old fails in many ways
+    print(f"ERROR: this installation is broken: {error} (with {sys.executable})", file=sys.stderr)
+    sys.exit(5)
 
 if __name__ == "__main__":
     sys.exit(main())

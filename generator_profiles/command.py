@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
-from pickup_core.api import Artefact, Options, Secret, Terms, output_of, require_program
+from pickup_core.api import Artefact, Options, PickupError, Secret, Terms, output_of, require_program
 
 API_VERSION = (1, 0)
 
@@ -26,14 +26,14 @@ API_VERSION = (1, 0)
 class Config(Options):
     command: list[str] | str
     """The program and its arguments, as a list; or as a text that is split into words as a shell does it."""
-    filename: str = "output"
+    filename: str = Field("output", min_length=1)
     """The name of the artefact."""
     shell: bool = False
     """Hand `command`, which must be a text, to `/bin/sh -c`. Only needed for pipes and the like."""
     success_codes: list[int] = Field([0], min_length=1)
     """The exit statuses with which the command has done its work."""
-    cwd: Path | None = None
-    """The folder that the command runs in; the folder of the config file where none is given."""
+    cwd: Path = Path(".")
+    """The folder that the command runs in; by default that of the config file."""
     env: dict[str, str | Secret] = {}
     """Variables that are added to the environment of this command alone."""
     timeout: float | None = Field(None, gt=0)
@@ -50,6 +50,14 @@ class Config(Options):
         if not words or not words[0]:
             raise ValueError("should name a program")
         return command
+
+    @field_validator("env")
+    @classmethod
+    def _are_variables(cls, env: dict[str, str | Secret]) -> dict[str, str | Secret]:
+        for name in env:
+            if not name or "=" in name:
+                raise ValueError(f"{name!r} is no name that a variable can have")
+        return env
 
     @model_validator(mode="after")
     def _shell_takes_text(self) -> "Config":
@@ -72,5 +80,8 @@ def run(config: Config, folder: Path) -> Iterator[Artefact]:
 
 
 def check(config: Config) -> None:
-    """See whether the program is there. It is not run: it could do anything."""
-    require_program(config.words[0])
+    """See whether the program is there, and its folder. It is not run: it could do anything."""
+    if not config.cwd.is_dir():
+        raise PickupError(f"folder {config.cwd}, in which {config.words[0]} should run, does not exist")
+    if "PATH" not in config.env:
+        require_program(str(config.cwd / config.words[0]) if "/" in config.words[0] else config.words[0])

@@ -20,6 +20,7 @@ import contextlib
 import logging
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,11 @@ LOOSE = "_files"
 log = logging.getLogger("pickup.folder")
 
 _SHOWN = 5
-_CHANGE = re.compile(r"tar: (.*): (file changed as we read it|File removed before we read it|File shrank by .*)")
-_LOSS = re.compile(r"tar: (.*): (?:Warning: )?((?:Cannot|Read error|Unknown file type).*)")
+_CHANGE = re.compile(r"[^:]+: (.*): (file changed as we read it|File removed before we read it|File shrank by .*)")
+_LOSS = re.compile(r"[^:]+: (.*): (?:Warning: )?((?:Cannot|Read error|Unknown file type).*)")
 _LOSSES_END = "Exiting with failure status due to previous errors"
+_GONE = "Cannot stat: No such file or directory"
+_DENIED = "Permission denied"
 _DATABASES = {
     "PG_VERSION": "PostgreSQL",
     "ibdata1": "MySQL or MariaDB",
@@ -97,12 +100,22 @@ class Config(Options):
     @field_validator("path")
     @classmethod
     def _names_differ(cls, value: Path | list[Path]) -> Path | list[Path]:
-        names = [path.name for path in (value if isinstance(value, list) else [value])]
+        names = [_name(path) for path in (value if isinstance(value, list) else [value])]
         if not names:
             raise ValueError("names no folder")
+        if ".." in names:
+            raise ValueError("ends with ..; name the folder itself")
         if len(set(names)) != len(names):
             raise ValueError("has two folders of the same name; make an entry for each")
         return value
+
+    @field_validator("exclude_if_present")
+    @classmethod
+    def _are_names(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if "/" in name or name in ("", ".", ".."):
+                raise ValueError(f"{name!r} is no name that a file can have")
+        return names
 
     @model_validator(mode="after")
     def _patterns_can_match(self) -> "Config":
@@ -134,6 +147,9 @@ def run(config: Config, folder: Path) -> Iterator[Artefact]:
             yield Artefact(_name(path) + ARCHIVE_SUFFIX, _broken(error))
             continue
         for job in jobs:
+            if config.split and not os.path.lexists(path.parent / job.members[0]):
+                log.info("%s has gone since its folder was listed", path.parent / job.members[0])
+                continue
             contents = folder / "contents"
             contents.touch(mode=0o600)
             archive = _tar(config, job, config.exclude, [*options, "--file=-", f"--index-file={contents}"])
@@ -147,48 +163,65 @@ def check(config: Config) -> Iterator[str]:
     """Look at each folder, say what each exclude pattern matches, and point at a database that is at work in there."""
     label_options(config.program)
     for path in config.paths:
-        for job in _jobs(path, config):
-            for pattern in config.exclude:
-                if _below(pattern, path) is not None:
-                    yield f"exclude {pattern!r} matches {_listed(_excluded(config, job, pattern))} in {job.name}"
-        yield from _databases_below(path)
+        _jobs(path, config)
+        whole = _Job(_name(path), path, [_root_member(path)])
+        for pattern in config.exclude:
+            if _below(pattern, path) is not None:
+                yield f"exclude {pattern!r} matches {_listed(_excluded(config, whole, pattern))} in {path}"
+        yield from _databases_below(path, _expressions(config.exclude, path))
 
 
 def _jobs(path: Path, config: Config) -> list[_Job]:
     """Give the archives to make of a folder. Raises `PickupError` where it is missing, empty, or not what it should
     be.
     """
-    _check_path(path, config)
-    root, several = _root_member(path), len(config.paths) > 1
-    if not config.split or not path.is_dir():
-        return [_Job(_name(path), path, [root])]
+    try:
+        _check_path(path, config)
+        if config.split and path.is_dir():
+            return _split(path, config)
+    except OSError as error:
+        if not isinstance(error, PermissionError) or config.split or config.require_mount:
+            raise PickupError(f"{path} cannot be read: {error.strerror}") from error
+        # else `program` may be allowed what we are not, or tar will say so
+    return [_Job(_name(path), path, [_root_member(path)])]
+
+
+def _split(path: Path, config: Config) -> list[_Job]:
+    """Give an archive for each subfolder, and one for what lies beside them."""
     with os.scandir(path) as found:
         items = sorted(found, key=lambda item: item.name)
-    excluded = [expression(below) for pattern in config.exclude if (below := _below(pattern, path)) is not None]
+    excluded, device = _expressions(config.exclude, path), path.stat().st_dev
     items = [item for item in items if not any(pattern.match(item.name) for pattern in excluded)]
-    folders = [item.name for item in items if item.is_dir(follow_symlinks=False)]
-    beside = [root, *(f"{root}/{item.name}" for item in items if not item.is_dir(follow_symlinks=False))]
-    prefix = f"{_name(path)}/" if several else ""
+    folders: list[str] = []
+    beside: list[str] = []
+    for item in items:
+        is_own = item.is_dir(follow_symlinks=False) and (
+            not config.one_file_system or item.stat(follow_symlinks=False).st_dev == device
+        )
+        (folders if is_own else beside).append(item.name)
+    loose = LOOSE
+    while loose in folders:
+        loose = f"_{loose}"
+    root, prefix = _root_member(path), f"{_name(path)}/" if len(config.paths) > 1 else ""
     jobs = [_Job(prefix + name, path, [f"{root}/{name}"]) for name in folders]
-    return [*jobs, _Job(prefix + LOOSE, path, beside, recurse=False)]
+    return [*jobs, _Job(prefix + loose, path, [root, *(f"{root}/{name}" for name in beside)], recurse=False)]
 
 
 def _check_path(path: Path, config: Config) -> None:
-    if path.is_symlink():
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise PickupError(f"{path} does not exist") from None
+    if stat.S_ISLNK(mode):
         raise PickupError(f"{path} is a symbolic link", hint=f"name the folder that it leads to: {path.resolve()}")
-    if not path.exists():
-        raise PickupError(f"{path} does not exist")
-    if not path.is_dir() and not path.is_file():
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise PickupError(f"{path} is neither a folder nor a regular file")
     if config.require_mount and not os.path.ismount(path):
         raise PickupError(f"{path} is not a mount point", hint="mount it, or take require_mount out")
-    if path.is_dir() and not config.allow_empty:
-        try:
-            is_empty = next(os.scandir(path), None) is None
-        except PermissionError:
-            is_empty = False  # `program` may be allowed what we are not; else tar will say so
-        if is_empty:
-            raise PickupError(f"{path} is empty", hint="is it mounted? If it may be empty, say allow_empty=True")
+    if stat.S_ISDIR(mode) and not config.allow_empty:
+        with os.scandir(path) as found:
+            if next(found, None) is None:
+                raise PickupError(f"{path} is empty", hint="is it mounted? If it may be empty, say allow_empty=True")
 
 
 def _name(path: Path) -> str:
@@ -232,27 +265,32 @@ class _Judge:
         is_loss = status == 2 and any(line.endswith(_LOSSES_END) for line in lines)
         if status not in (0, 1) and not is_loss:
             raise failure(self._config.program[0], status, lines)
-        changes = [found[1] for line in lines if (found := _CHANGE.match(line)) and self._is_worth_a_word(found)]
+        changes = [(found[1], found[2]) for line in lines if (found := _CHANGE.match(line))]
         losses = [(found[1], found[2]) for line in lines if is_loss and (found := _LOSS.match(line))]
-        if self._job.recurse and any(name in self._job.members for name, _ in losses):
+        if any(unescaped(name) == self._job.members[0] for name, _ in losses) or (is_loss and not losses):
             raise failure(self._config.program[0], status, lines)
-        warnings = [f"changed or vanished while it was read: {_listed(changes)}"] if changes else []
-        unread = [f"could not be read: {_listed([f'{name} ({reason})' for name, reason in losses])}"] if is_loss else []
+        changes += [(name, reason) for name, reason in losses if reason == _GONE]  # since the folder was listed
+        changed = [name for name, reason in changes if self._is_worth_a_word(unescaped(name), reason)]
+        unread = [(name, reason) for name, reason in losses if reason != _GONE]
+        warnings = [f"changed or vanished while it was read: {_listed(changed)}"] if changed else []
         if self._config.unreadable == "warn":
-            return Judgement(warnings=(*warnings, *unread))
-        return Judgement(tuple(warnings), tuple(unread))
+            return Judgement(warnings=(*warnings, *_unread(unread)))
+        hint = '\nHint: exclude it, or say unreadable="warn"' if all(_DENIED in reason for _, reason in unread) else ""
+        return Judgement(tuple(warnings), tuple(sentence + hint for sentence in _unread(unread)))
 
-    def _is_worth_a_word(self, change: re.Match[str]) -> bool:
+    def _is_worth_a_word(self, name: str, reason: str) -> bool:
         """Tell whether a change is more than a name that came or went in a folder, or one that was to be expected."""
-        name = unescaped(change[1])
-        below = name.partition("/")[2]
-        if change[2].startswith("file changed") and (self._job.path.parent / name).is_dir():
+        if reason.startswith("file changed") and os.path.isdir(self._job.path.parent / name):
             return False
-        expected = [_below(pattern, self._job.path) for pattern in self._config.may_change]
-        if any(pattern is not None and expression(pattern).match(below) for pattern in expected):
+        below = name.partition("/")[2]
+        if any(pattern.match(below) for pattern in _expressions(self._config.may_change, self._job.path)):
             log.info("%s changed while it was read, as it may", name)
             return False
         return True
+
+
+def _unread(found: Sequence[tuple[str, str]]) -> list[str]:
+    return [f"could not be read: {_listed([f'{name} ({reason})' for name, reason in found])}"] if found else []
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -264,11 +302,23 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _below(pattern: str, path: Path) -> str | None:
-    """Give a pattern relative to a folder: None where it is absolute and leads elsewhere, or to the folder itself."""
-    if not pattern.startswith("/"):
-        return pattern.rstrip("/") or None
-    home = str(path).rstrip("/") + "/"
-    return pattern.removeprefix(home).rstrip("/") or None if pattern.startswith(home) else None
+    """Give a pattern relative to a folder, with a leading `/` but for one that matches a name at any depth: None where
+    it leads elsewhere, or to the folder itself.
+    """
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    if pattern.startswith("/"):
+        home = path.parts[1:]
+        if tuple(parts[: len(home)]) != home:
+            return None
+        del parts[: len(home)]
+    if not parts or ".." in parts:
+        return None
+    return "/" * ("/" in pattern) + "/".join(parts)
+
+
+def _expressions(patterns: Sequence[str], path: Path) -> list[re.Pattern[str]]:
+    """Give the expressions for those patterns that can match below a folder; they match paths relative to it."""
+    return [expression(below) for pattern in patterns if (below := _below(pattern, path)) is not None]
 
 
 def _tar_patterns(pattern: str, path: Path) -> list[str]:
@@ -280,7 +330,7 @@ def _tar_patterns(pattern: str, path: Path) -> list[str]:
     below = _below(pattern, path)
     if below is None:
         return []
-    anywhere = "/" not in pattern
+    anywhere, below = not below.startswith("/"), below.lstrip("/")
     if below.startswith("**/"):
         below, anywhere = below[3:], True
     if below.endswith("/**"):
@@ -323,12 +373,18 @@ def _member_names(config: Config, job: _Job, exclude: Sequence[str]) -> Iterator
             yield from map(os.fsdecode, lines)
 
 
-def _databases_below(path: Path) -> Iterator[str]:
+def _databases_below(path: Path, excluded: Sequence[re.Pattern[str]]) -> Iterator[str]:
     """Point at the data folders of database servers: copied while the server runs, they are of no use."""
     for seen, (folder, folders, files) in enumerate(os.walk(path)):
-        for mark in _DATABASES.keys() & set(files):
+        below = Path(folder).relative_to(path)
+
+        def is_kept(name: str, below: Path = below) -> bool:
+            return not any(pattern.match(str(below / name)) for pattern in excluded)
+
+        for mark in _DATABASES.keys() & set(filter(is_kept, files)):
             what = f"{folder} is a data folder of {_DATABASES[mark]}"
             yield f"{what}; a copy made while the server runs does not restore: exclude it, and dump the databases"
             folders.clear()
-        if Path(folder).relative_to(path).parts[_DATABASE_DEPTH - 1 :] or seen > _MOST_FOLDERS:
+        if below.parts[_DATABASE_DEPTH - 1 :] or seen > _MOST_FOLDERS:
             folders.clear()
+        folders[:] = filter(is_kept, folders)

@@ -15,13 +15,14 @@ copied.
 """
 
 import contextlib
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pickup_core.api import Artefact, Options, PickupError, Readable
 
@@ -34,6 +35,8 @@ RESTORE = """
 
 _PAGES_AT_A_TIME = 4096
 _CALLBACK_EVERY = 100_000
+_HEADER = 100
+_WAL = b"\x02\x02"  # format version, https://www.sqlite.org/fileformat.html#file_format_version_numbers
 
 
 class Config(Options):
@@ -42,6 +45,14 @@ class Config(Options):
     busy_timeout: float = Field(60, ge=0)
     """How many seconds to wait for a program that has locked the database."""
 
+    @field_validator("databases")
+    @classmethod
+    def _stand_once(cls, databases: list[Path]) -> list[Path]:
+        for database, count in Counter(databases).items():
+            if count > 1:
+                raise ValueError(f"names {database} twice")
+        return databases
+
 
 def run(config: Config, folder: Path) -> Iterator[Artefact]:
     for name, database in _named(config.databases):
@@ -49,13 +60,14 @@ def run(config: Config, folder: Path) -> Iterator[Artefact]:
 
 
 def check(config: Config) -> Iterator[str]:
-    """Open each database for reading."""
+    """Open each database for reading, without making the files that WAL mode needs."""
     for _, database in _named(config.databases):
-        with _opened(database, config.busy_timeout) as connection:
+        with _opened(database, config.busy_timeout, idle="immutable=1") as connection:
             pages, size, mode = (
                 connection.execute(f"PRAGMA {name}").fetchone()[0]
                 for name in ("page_count", "page_size", "journal_mode")
             )
+        mode = "wal" if _is_idle(database) else mode  # SQLite says that one which is immutable has none
         yield f"{database}: {pages * size} bytes, journal mode {mode}"
 
 
@@ -78,24 +90,46 @@ def _named(databases: list[Path]) -> list[tuple[str, Path]]:
 
 
 @contextlib.contextmanager
-def _opened(database: Path, busy_timeout: float) -> Iterator[sqlite3.Connection]:
-    """Open a database for reading; whatever SQLite says against it becomes an error that names the file."""
+def _opened(database: Path, busy_timeout: float, idle: str) -> Iterator[sqlite3.Connection]:
+    """Open a database for reading, one that is idle in the given mode; whatever SQLite says against it becomes an error
+    that names the file.
+    """
     if not database.is_file():
-        raise PickupError(f"database {database} does not exist")
+        what = "is not a regular file" if database.exists() else "does not exist"
+        raise PickupError(f"database {database} {what}")
     try:
+        mode = idle if _is_idle(database) else "mode=ro"
+        address = f"file:{quote(os.fsencode(database))}?{mode}"
         with contextlib.closing(
-            sqlite3.connect(
-                f"file:{quote(str(database))}?mode=ro", uri=True, timeout=busy_timeout, isolation_level=None
-            )
+            sqlite3.connect(address, uri=True, timeout=busy_timeout, isolation_level=None)
         ) as connection:
             yield connection
     except sqlite3.Error as error:
-        raise PickupError(f"database {database}: {error}") from error
+        raise PickupError(f"database {database}: {error}", hint=_hint(database, error, busy_timeout)) from error
+
+
+def _is_idle(database: Path) -> bool:
+    """Tell whether a database is in WAL mode and has no log. Whoever opens it then makes one, and removes it only where
+    it was opened for writing, as `mode=rw` does.
+    """
+    try:
+        with database.open("rb") as file:
+            return file.read(_HEADER)[18:20] == _WAL and not os.path.lexists(f"{database}-wal")
+    except OSError:
+        return False
+
+
+def _hint(database: Path, error: sqlite3.Error, busy_timeout: float) -> str:
+    if "is locked" in str(error):
+        return f"another program has kept it locked for {busy_timeout:g} seconds, the busy_timeout"
+    if _is_idle(database) and not os.access(database.parent, os.W_OK):
+        return f"in WAL mode, read it as a user who may write {database.parent}"
+    return ""
 
 
 def _copy(database: Path, copy: Path, busy_timeout: float) -> None:
     """Copy in steps, so that a signal is heard, inside one transaction, so that no step starts anew."""
-    with _opened(database, busy_timeout) as source:
+    with _opened(database, busy_timeout, idle="mode=rw") as source:
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_master").fetchone()
         with contextlib.closing(sqlite3.connect(copy)) as destination:
@@ -104,7 +138,9 @@ def _copy(database: Path, copy: Path, busy_timeout: float) -> None:
 
 def _check_integrity(database: Path, copy: Path) -> None:
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(copy))}?immutable=1", uri=True)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quote(os.fsencode(copy))}?immutable=1", uri=True)
+        ) as connection:
             connection.set_progress_handler(lambda: 0, _CALLBACK_EVERY)  # lets Python see signals meanwhile
             found = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
     except sqlite3.Error as error:

@@ -8,7 +8,6 @@ import contextlib
 import os
 import re
 import stat
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,11 +18,25 @@ from typing import Any, cast
 
 from pickup_core.artefact import Readable
 from pickup_core.errors import DamageError, ProcessError
-from pickup_core.process import Terms, feed, require_program
+from pickup_core.process import Terms, feed, output_of
 
 TAR = ("tar",)
-TAR_ENVIRONMENT: Mapping[str, str | None] = {"LC_ALL": "C", "TAR_OPTIONS": None, "POSIXLY_CORRECT": None, "TAPE": None}
-"""For tar: messages that a program can read, and no options from outside."""
+TAR_ENVIRONMENT: Mapping[str, str | None] = {
+    **dict.fromkeys(("LC_ALL", "LANG", "LANGUAGE", "TAR_OPTIONS", "POSIXLY_CORRECT", "TAPE")),
+    "LC_MESSAGES": "C",
+    "LC_COLLATE": "C",
+    "LC_CTYPE": "C.UTF-8",
+}
+"""For tar: messages that a program can read, names that people can, a `?` that is a character; no options from outside.
+"""
+_EXTENSIONS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_LONGEST_EXTENSION = 64 * 1024 * 1024
 _CAPABILITY = "SCHILY.xattr.security.capability"
 _ESCAPE = re.compile(r"\\([0-7]{3}|.)", re.DOTALL)
 _SHORT_ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
@@ -51,17 +64,17 @@ class Members:
     setuid_files: list[str] = field(default_factory=list)
     capabilities: int = 0
     foreign_owners: int = 0
-    selected: list[str] | None = None
-    """The names that were asked for, or None for all."""
+    selected: dict[str, None] | None = None
+    """The names that were asked for, in their order, or None for all."""
 
 
 def label_options(program: Sequence[str] = TAR) -> list[str]:
     """Give the options for ACLs and SELinux labels that this tar has. Raises `ProcessError` where it is not GNU tar."""
-    require_program(program[0])
-    done = subprocess.run([*program, "--help"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
-    if b"GNU" not in done.stdout:
+    with output_of([*program, "--help"], terms=Terms(stall=60, env=TAR_ENVIRONMENT)) as stream:
+        text = b"".join(iter(stream.read, b""))
+    if b"GNU" not in text:
         raise ProcessError(f"{' '.join(program)} is not GNU tar", hint="install GNU tar, and name it in `program`")
-    return [option for option in ("--acls", "--selinux") if option.encode() in done.stdout]
+    return [option for option in ("--acls", "--selinux") if option.encode() in text]
 
 
 def check_members(stream: Readable, members: Members, wanted: Sequence[re.Pattern[str]] = ()) -> None:
@@ -70,16 +83,50 @@ def check_members(stream: Readable, members: Members, wanted: Sequence[re.Patter
     Raises `DamageError` where the archive cannot be read to its end, or where a member could land outside of the folder
     that it is unpacked into: an absolute name, a `..`, a way through a link, a hard link to such a place.
     """
-    members.selected = [] if wanted else None
+    members.selected = {} if wanted else None
+    whole = cast(Any, _Whole(stream))
     try:
-        with tarfile.open(fileobj=cast(Any, stream), mode="r|", errors="surrogateescape") as archive:
+        with tarfile.open(fileobj=whole, mode="r|", errors="surrogateescape", tarinfo=_Header) as archive:
             while (member := archive.next()) is not None:
                 cast(Any, archive).members.clear()  # tarfile remembers every member, which would cost memory
-                _check_member(member, members)
-                if members.selected is not None and any(pattern.match(member.name) for pattern in wanted):
-                    members.selected += [member.linkname, member.name] if member.islnk() else [member.name]
-    except tarfile.TarError as error:
+                is_selected = any(pattern.match(member.name) for pattern in wanted)
+                if members.selected is not None and is_selected:
+                    members.selected |= dict.fromkeys([member.linkname] * member.islnk() + [member.name])
+                _check_member(member, members, is_selected or not wanted)
+    except (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
         raise DamageError(f"the archive cannot be read: {error}") from error
+    if members.selected is not None:
+        selected = {_plain(name) for name in members.selected}
+        members.setuid_files = [name for name in members.setuid_files if name in selected]
+
+
+class _Whole:
+    """A stream that must not end: an archive tells itself where its end is, and is not read beyond it."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        if not data:
+            raise DamageError("the archive is cut off")
+        return data
+
+
+class _Header(tarfile.TarInfo):
+    """A header, read strictly: what tarfile takes for the end of an archive in which tar would read on is damage."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.TarError as error:
+            if any(buf):
+                raise DamageError(f"the archive has a header that cannot be read: {error}") from error
+            raise  # the end
+        if header.size < 0 or (header.type in _EXTENSIONS and header.size > _LONGEST_EXTENSION):
+            raise DamageError(f"the archive has a header of {header.size} bytes")
+        return header
 
 
 def unpack(stream: Readable, folder: Path, members: Members, privileged: bool) -> None:
@@ -100,11 +147,12 @@ def unpack(stream: Readable, folder: Path, members: Members, privileged: bool) -
     options += ["--same-owner"] if is_root else ["--no-same-owner"]
     options += ["--xattrs", "--xattrs-include=*"] if is_root else ["--xattrs", "--xattrs-include=user.*"]
     options += [option for option in label_options() if is_root or option == "--acls"]
-    if not (privileged and is_root):
-        options += ["--xattrs-exclude=security.capability", *(f"--exclude={name}" for name in members.devices)]
     with contextlib.ExitStack() as stack:
+        if not (privileged and is_root):
+            options += ["--xattrs-exclude=security.capability"]
+            options += stack.enter_context(_left_out(members.devices, folder.parent))
         if members.selected is not None:
-            names = stack.enter_context(_names_file(members.selected, folder.parent))
+            names = stack.enter_context(_names_file(members.selected, b"\0", folder.parent))
             options += ["--no-recursion", "--null", "--verbatim-files-from", f"--files-from={names}"]
         feed([*TAR, *options], stream, terms=Terms(env=TAR_ENVIRONMENT))
     if not privileged:
@@ -140,52 +188,67 @@ def unescaped(name: str) -> str:
             return chr(int(code, 8))
         return chr(_SHORT_ESCAPES.get(code, ord(code)))
 
-    if "\\" not in name:
+    if name.isascii() and "\\" not in name:
         return name
-    raw = _ESCAPE.sub(byte, os.fsencode(name).decode("latin-1")).encode("latin-1")
-    return os.fsdecode(raw)
+    raw = name.encode("utf-8", "surrogateescape").decode("latin-1")
+    return os.fsdecode(_ESCAPE.sub(byte, raw).encode("latin-1"))
 
 
-def _check_member(member: tarfile.TarInfo, members: Members) -> None:
+def _check_member(member: tarfile.TarInfo, members: Members, is_wanted: bool) -> None:
     name = _safe(member.name, members.symlinks, "name")
+    if not name and not member.isdir():
+        raise DamageError(f"the archive has a member with the name {member.name!r}, which is that of the folder")
     if member.islnk():
         target = _safe(member.linkname, members.symlinks, "hard link target")
         if target in members.symlinks:
             members.symlinks.add(name)
     if member.issym():
         members.symlinks.add(name)
-    if member.ischr() or member.isblk():
-        members.devices.append(member.name)
     if member.isreg() and member.mode & (stat.S_ISUID | stat.S_ISGID):
         members.setuid_files.append(name)
-    members.capabilities += _CAPABILITY in member.pax_headers
-    members.foreign_owners += member.uid != os.geteuid()
+    if is_wanted:
+        if member.ischr() or member.isblk():
+            members.devices.append(member.name)
+        members.capabilities += _CAPABILITY in member.pax_headers
+        members.foreign_owners += member.uid != os.geteuid()
 
 
 def _safe(name: str, symlinks: Collection[str], what: str) -> str:
-    """Give a member's name without empty parts and dots. Raises `DamageError` where it leads out of the folder."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
+    """Give a member's plain name. Raises `DamageError` where it leads out of the folder."""
+    plain = _plain(name)
+    parts = plain.split("/")
     if name.startswith("/") or ".." in parts or "\0" in name:
         raise DamageError(f"the archive has a member with the {what} {name!r}, which leads out of the folder")
     if symlinks:
         for end in range(1, len(parts)):
             if "/".join(parts[:end]) in symlinks:
                 raise DamageError(f"the archive has a member {name!r} that lies behind a symbolic link")
-    return "/".join(parts)
+    return plain
+
+
+def _plain(name: str) -> str:
+    """Give a member's name without empty parts and dots."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 @contextlib.contextmanager
-def _names_file(names: Sequence[str], folder: Path) -> Iterator[str]:
+def _left_out(names: Collection[str], folder: Path) -> Iterator[list[str]]:
+    """Give tar's options to leave members out; most stand in a file, as there may be more than a command line takes."""
+    plain = [name for name in names if "\n" not in name and name == name.rstrip()]
+    with _names_file(plain, b"\n", folder) as file:
+        yield [f"--exclude-from={file}", *(f"--exclude={name}" for name in names if name not in plain)]
+
+
+@contextlib.contextmanager
+def _names_file(names: Collection[str], end: bytes, folder: Path) -> Iterator[str]:
     with tempfile.NamedTemporaryFile(dir=folder) as file:
-        file.write(b"".join(os.fsencode(name) + b"\0" for name in names))
+        file.write(b"".join(os.fsencode(name) + end for name in names))
         file.flush()
         yield file.name
 
 
 def _take_setuid_away(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & ~(stat.S_ISUID | stat.S_ISGID))
-        finally:
-            os.close(descriptor)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode):
+            path.chmod(stat.S_IMODE(mode) & ~(stat.S_ISUID | stat.S_ISGID))

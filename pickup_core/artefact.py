@@ -1,7 +1,6 @@
 """`Artefact`: one file of a backup, as a generator hands it over; and the names under which artefacts are stored."""
 
 import hashlib
-import os
 import re
 from collections.abc import Container
 from contextlib import AbstractContextManager
@@ -66,7 +65,7 @@ def stored_name(name: str, taken: Container[str] = ()) -> str:
     suffix: `=~` and 16 hex digits.
     """
     escaped = "".join(
-        chr(byte) if re.fullmatch(rb"[A-Za-z0-9._-]", bytes([byte])) else f"={byte:02X}" for byte in os.fsencode(name)
+        chr(byte) if re.fullmatch(rb"[A-Za-z0-9._-]", bytes([byte])) else f"={byte:02X}" for byte in _bytes_of(name)
     )
     if escaped[0] in ".-":
         escaped = f"={ord(escaped[0]):02X}{escaped[1:]}"
@@ -74,8 +73,16 @@ def stored_name(name: str, taken: Container[str] = ()) -> str:
         return escaped
     found = re.search(r"(?<=.)\.[A-Za-z0-9]{1,8}\Z", escaped)
     suffix = found.group() if found else ""
-    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    digest = hashlib.sha256(_bytes_of(name)).hexdigest()[:16]
     return f"{escaped.removesuffix(suffix)[:_KEPT_OF_LONGER]}=~{digest}{suffix}"
+
+
+def _bytes_of(name: str) -> bytes:
+    """Give the bytes of a name, whatever the locale is, and whatever a server has put in it."""
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair, which comes from no file system
+        return name.encode("utf-8", "surrogatepass")
 
 
 def folder_name(name: str) -> str:

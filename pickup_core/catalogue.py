@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pickup_core.artefact import Readable
-from pickup_core.errors import DamageError, UsageError
+from pickup_core.errors import DamageError, StoreError, UsageError
 from pickup_core.manifest import LONGEST, Manifest, UnfinishedError, decode, started_at
 from pickup_core.store import Store
 from pickup_core.trust import private_folder
@@ -82,13 +82,14 @@ class Backup:
         if self.marker is None:
             raise UnfinishedError(f"{self.folder} has no manifest")
         data = cache.get(self) if cache else None
-        if data is None:
-            data = read_small(self.catalogue.store, self.manifest_path, LONGEST)
-            manifest = self._checked(decode(data))
-            if cache:
-                cache.put(self, data)
-            return manifest
-        return self._checked(decode(data))
+        if data is not None:
+            with contextlib.suppress(UnfinishedError, DamageError):  # the copy is damaged, and not the place's file
+                return self._checked(decode(data))
+        data = read_small(self.catalogue.store, self.manifest_path, LONGEST)
+        manifest = self._checked(decode(data))
+        if cache:
+            cache.put(self, data)
+        return manifest
 
     def _checked(self, manifest: Manifest) -> Manifest:
         if manifest.id != self.id or manifest.job != self.job:
@@ -98,9 +99,12 @@ class Backup:
         return manifest
 
     def keep_reason(self) -> str:
-        """Give the text of the backup's `.keep` file."""
-        with self.catalogue.store.get(f"{self.folder}.keep") as stream:
-            return " ".join(stream.read(_LONGEST_REASON).decode("utf-8", "replace").split())
+        """Give the text of the backup's `.keep` file, or its beginning."""
+        try:
+            with self.catalogue.store.get(f"{self.folder}.keep") as stream:
+                return " ".join(stream.read(_LONGEST_REASON).decode("utf-8", "replace").split())
+        except (OSError, StoreError) as error:  # it is kept for whatever reason
+            return f"the reason cannot be read: {error}"
 
     def open(self, path: str) -> contextlib.AbstractContextManager[Readable]:
         """Give a file of the backup as a stream, to be used in a `with`."""
@@ -164,7 +168,13 @@ class Catalogue:
             raise UsageError(f"target {self.name} holds no backup of job {job}", hint=f"it holds jobs: {there}")
         if name != LATEST:
             return self._named(job, name, backups)
-        finished = [b for b in backups if (before is None or b.started < before) and b.is_finished]
+        finished = []
+        for backup in backups:
+            if before is None or backup.started < before:
+                if backup.is_finished:
+                    finished.append(backup)
+                elif backup.marker:
+                    log.warning("target %s: %s is damaged and passed over", self.name, backup.manifest_path)
         for passed, backup in enumerate(finished):
             if holds(backup.manifest):
                 if passed:
@@ -188,8 +198,10 @@ class Catalogue:
             what = f"{len(found)} backups of job {job}" if found else f"no backup of job {job}"
             hint = f"for example {names}" if found else "pickup.py list shows them"
             raise UsageError(f"target {self.name} holds {what} whose name begins with {name!r}", hint=hint)
-        if found[0].status == "unfinished":
+        if found[0].marker is None:
             raise UsageError(f"backup {found[0].folder} is unfinished: it has no manifest")
+        if found[0].status == "unfinished":
+            raise DamageError(f"{found[0].manifest_path} is cut off")
         return found[0]
 
 

@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -29,6 +29,7 @@ _GRACE = 10.0
 _LINES_KEPT = 10_000
 _LINES_SHOWN = 20
 _LONGEST_LINE = 16_384
+_LONGEST_POLL = 2**31 - 1
 
 log = logging.getLogger("pickup.process")
 
@@ -73,10 +74,11 @@ def failure(program: str, status: int, lines: Sequence[str]) -> ProcessError:
 
 
 class Deadline:
-    """How long the next wait may last: the stall limit, and what is left of the time limit."""
+    """How long the next wait may last: the stall limit, and what is left of the time limit. `name` is for messages."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Terms, name: str) -> None:
         self._terms = terms
+        self._name = name
         self._start = time.monotonic()
 
     def next_wait(self) -> float:
@@ -85,14 +87,14 @@ class Deadline:
             return self._terms.stall
         left = self._start + self._terms.timeout - time.monotonic()
         if left <= 0:
-            raise ProcessError(f"stopped after {self._terms.timeout:g} seconds, its time limit")
+            raise ProcessError(f"{self._name} was stopped after {self._terms.timeout:g} seconds, its time limit")
         return min(self._terms.stall, left)
 
     def wait(self, file: IO[bytes], event: int, what: str) -> None:
         """Wait until the file is ready. Raises `ProcessError` where it is not within the limits."""
         poll = select.poll()
         poll.register(file, event)
-        if not poll.poll(self.next_wait() * 1000):
+        if not poll.poll(min(self.next_wait() * 1000, _LONGEST_POLL)):
             self.next_wait()
             raise ProcessError(f"{what} for {self._terms.stall:g} seconds and was stopped")
 
@@ -112,8 +114,10 @@ class Child:
         except FileNotFoundError:
             if terms.cwd is not None and not terms.cwd.is_dir():
                 raise ProcessError(f"folder {terms.cwd}, in which {self.name} should run, does not exist") from None
-            require_program(command[0])
-            raise
+            if "/" not in command[0]:
+                require_program(command[0])
+            what = "there is no such file, or not the interpreter that its first line names"
+            raise ProcessError(f"{command[0]} cannot be run: {what}") from None
         except PermissionError as error:
             raise ProcessError(f"{command[0]} cannot be executed: {error.strerror}") from None
         self._drain = threading.Thread(target=self._collect, name=f"stderr of {self.name}", daemon=True)
@@ -134,10 +138,12 @@ class Child:
 
     def wait(self, deadline: Deadline) -> int:
         """Give the exit status, once the standard error was read to its end too."""
+        limit = deadline.next_wait()
         try:
-            status = self._popen.wait(deadline.next_wait())
+            status = self._popen.wait(limit)
         except subprocess.TimeoutExpired:
-            raise ProcessError(f"{self.name} closed its output, but did not end") from None
+            deadline.next_wait()
+            raise ProcessError(f"{self.name} did not end within {limit:g} seconds after its last byte") from None
         self._drain.join(1)
         return status
 
@@ -180,6 +186,25 @@ class Child:
                 text = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
                 self.lines.append(text)
                 log.debug("%s: %s", self.name, text)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hear a signal only when the `with` is left: a child that was started by then is known, and can be ended."""
+    heard: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    if threading.current_thread() is not threading.main_thread():  # where no signal is heard
+        handlers = {}
+    ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, lambda number, frame: heard.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        for late in heard:
+            signal.raise_signal(late)
 
 
 def _environment(terms: Terms) -> dict[str, str]:

@@ -4,6 +4,7 @@ Only argparse is imported here, so that `--version` and `--help` answer at once.
 """
 
 import argparse
+import contextlib
 import os
 import re
 import signal
@@ -16,7 +17,6 @@ from typing import NoReturn
 from pickup_core import __version__
 from pickup_core.errors import ExitCode, PickupError, Stopped
 
-_GLOBAL_OPTIONS_WITH_VALUE = ("-c", "--config")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -29,6 +29,18 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line and give the exit code. Whatever happens, it says so in one sentence at least."""
+    code = _carried_out(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _let_go_of_stdout()
+        if isinstance(error, BrokenPipeError):  # whoever reads our output has seen enough
+            return code
+        return _ended(f"what was said could not be written to stdout: {error.strerror}", code or ExitCode.FAILED)
+    return code
+
+
+def _carried_out(arguments: Sequence[str] | None) -> int:
     os.umask(0o077)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -38,8 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _listen_to_signals()
         from pickup_core.commands import carry_out
 
-        code = carry_out(options)
-        sys.stdout.flush()
+        return carry_out(options)
     except Stopped as stopped:
         return _ended(f"{stopped}; what was complete stays, what was not is removed", stopped.exit_code)
     except KeyboardInterrupt:
@@ -47,20 +58,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PickupError as error:
         return _ended(str(error), error.exit_code)
     except BrokenPipeError:  # whoever reads our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()
         return 128 + signal.SIGPIPE
     except OSError as error:
         from pickup_core.report import explained
 
         return _ended(explained(error), ExitCode.FAILED)
     except ImportError as error:
-        return _ended(f"this installation is broken: {error}", ExitCode.INTERNAL)
+        return _ended(f"this installation is broken: {error} (with {sys.executable})", ExitCode.INTERNAL)
     except Exception as error:
         import logging
 
         logging.getLogger("pickup.cli").debug("internal error", exc_info=True)
         return _ended(f"internal error, please report it: {type(error).__name__}: {error}", ExitCode.INTERNAL)
-    return code
+
+
+def _let_go_of_stdout() -> None:
+    """Send what is still to be written nowhere, or Python would try it once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -188,13 +203,13 @@ def _with_command(arguments: Sequence[str]) -> list[str]:
         argument = arguments[position]
         if argument in ("-h", "--help", "--version") or not argument.startswith("-"):
             return list(arguments)
-        if argument in _GLOBAL_OPTIONS_WITH_VALUE:
+        if re.fullmatch(r"-[qd]*c|--config", argument):
             position += 2
-        elif re.fullmatch(r"-[qd]+|--quiet|--debug|--config=.*|-c.+", argument):
+        elif re.fullmatch(r"-[qd]+|--quiet|--debug|--config=.*|-[qd]*c.+", argument, re.DOTALL):
             position += 1
         else:
             break
-    return [*arguments[:position], "run", *arguments[position:]]
+    return [*arguments[:position], "run", *arguments[position:]] if position <= len(arguments) else list(arguments)
 
 
 def _duration(text: str) -> float:
@@ -225,7 +240,9 @@ def _listen_to_signals() -> None:
 
 
 def _ended(sentence: str, code: int) -> int:
-    from pickup_core.secret import redact
+    with contextlib.suppress(ImportError):  # where the installation is broken
+        from pickup_core.logs import printable
 
-    print(f"ERROR: {redact(sentence)}", file=sys.stderr)
+        sentence = printable(sentence)
+    print(f"ERROR: {sentence}", file=sys.stderr)
     return int(code)

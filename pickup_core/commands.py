@@ -25,7 +25,7 @@ from pickup_core.manifest import EntryRecord
 from pickup_core.patterns import search_expression
 from pickup_core.profiles import KINDS, manual_text, manuals_of
 from pickup_core.prune import prune
-from pickup_core.report import Report
+from pickup_core.report import Report, explained
 from pickup_core.restore import Wish, choose, restore, space_needed
 from pickup_core.run import RunWish, chosen, machine_digest, run, tell_pruned
 from pickup_core.store import DryRun
@@ -45,11 +45,11 @@ class Session:
         self.logs.to_console(options.quiet, options.debug)
 
     def config(self, generators: bool = True) -> Config:
-        """Load the config and start the log that it names."""
+        """Load the config and start the log that it names; a dry run, which changes nothing, writes no log either."""
         config = load_config(find_config(self.options.config), generators)
         if config.logging is not None:
             self.logs.replace(config.logging)
-        else:
+        elif not getattr(self.options, "dry_run", False):
             self.logs.to_file(config.log_folder)
         return config
 
@@ -211,10 +211,11 @@ def _verify(session: Session) -> None:
     reading, results = _reading(session), []
     for place in reading.places:
         with session.report.attempt(f"target {place.name}"), place.store:
-            if session.options.backup == "all":
-                backups = place.backups(reading.job)
-            else:
-                backups = [place.select(reading.job, session.options.backup)]
+            wanted, backups = session.options.backup, place.backups(reading.job)
+            if wanted == LATEST:  # a damaged one too: it must not hide behind an older one that is whole
+                backups = [backup for backup in backups if backup.marker][:1]
+            if wanted != "all" and (wanted != LATEST or not backups):
+                backups = [place.select(reading.job, wanted)]
             results += [_verified(session, reading, backup) for backup in backups]
     if session.options.json:
         print(json.dumps(results, indent=1))
@@ -223,7 +224,7 @@ def _verify(session: Session) -> None:
 def _verified(session: Session, reading: Reading, backup: Backup) -> dict[str, Any]:
     where = f"target {backup.catalogue.name}"
     result: dict[str, Any] = {"target": backup.catalogue.name, "job": backup.job, "backup": backup.id, "findings": []}
-    if backup.status == "unfinished":
+    if backup.marker is None:
         if not session.options.json:
             log.info("%s: %s is unfinished and not verified", where, backup.id)
         return {**result, "status": "unfinished"}
@@ -248,18 +249,17 @@ def _restore(session: Session) -> None:
         overwrite=options.overwrite,
         privileged=options.privileged,
     )
-    failed: list[PickupError] = []
+    failed: list[PickupError | OSError] = []
     for place in reading.places:
         try:
             with place.store:
                 backup = place.select(reading.job, options.backup, options.before, wish.holds, wish.which)
                 _restored(reading, backup, wish)
                 return
-        except (StoreError, UsageError) as error:
+        except (StoreError, UsageError, OSError) as error:
             failed.append(error)
-            log.info("target %s: %s", place.name, error.message)
-    worst_one = next((error for error in failed if isinstance(error, StoreError)), failed[0])
-    raise worst_one
+            log.info("target %s: %s", place.name, explained(error))
+    raise next((error for error in failed if not isinstance(error, UsageError)), failed[0])
 
 
 def _restored(reading: Reading, backup: Backup, wish: Wish) -> None:
@@ -290,12 +290,13 @@ def _prune(session: Session) -> None:
             "no target has a retention policy, so nothing is ever deleted", hint="retention=dict(daily=7, weekly=4)"
         )
     now = datetime.now(timezone.utc)
-    with job_lock(config.state_folder, job, now):
+    with contextlib.nullcontext() if options.dry_run else job_lock(config.state_folder, job, now):
         for target in policies:
             store = target.store()
-            catalogue = Catalogue(
-                target.name, DryRun(store) if options.dry_run else store, ManifestCache(config.state_folder)
-            )
+            if options.dry_run:
+                catalogue = Catalogue(target.name, DryRun(store))
+            else:
+                catalogue = Catalogue(target.name, store, ManifestCache(config.state_folder))
             with session.report.attempt(target.where), store:
                 labels = [entry.label for entry in config.generators] if is_own else None
                 machine = machine_digest() if is_own else None
@@ -312,7 +313,7 @@ def _keep(session: Session) -> None:
     job = _job(config.job, "JOB in the config")
     if bool(options.reason) == options.release:
         raise UsageError("keep takes a REASON, or --release")
-    found = 0
+    found, ambiguous = 0, set()
     for target in config.targets:
         with session.report.attempt(target.where), target.store() as store:
             finished = [backup for backup in Catalogue(target.name, store).backups(job) if backup.is_finished]
@@ -327,9 +328,11 @@ def _keep(session: Session) -> None:
                     store.commit(path, options.reason.encode("utf-8", "surrogateescape"))
                 state = "may be deleted by prune again" if options.release else "is never deleted by prune"
                 log.info("%s: %s %s", target.label, matching[0].id, state)
+            ambiguous |= {backup.id for backup in matching[1:]}
     if not found:
         what = "" if options.backup == LATEST else f" whose name begins with {options.backup!r}"
-        raise UsageError(f"no target holds one finished backup of job {job}{what}")
+        hint = f"give more of its name: {', '.join(sorted(ambiguous)[:5])}" if ambiguous else "pickup.py list shows them"
+        raise UsageError(f"no target holds one finished backup of job {job}{what}", hint=hint)
 
 
 def _profiles(session: Session) -> None:

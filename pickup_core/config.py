@@ -41,10 +41,10 @@ def in_checkout() -> bool:
 
 
 def default_state_folder() -> Path:
-    """Give the folder for the lock and the history where the config names none."""
+    """Give the folder for the lock and the history where the config names none; `~` is for `Options` to resolve."""
     if in_checkout():
         return _CHECKOUT / "logs"
-    return Path("/var/lib/pickup") if os.geteuid() == 0 else Path("~/.local/state/pickup").expanduser()
+    return Path("/var/lib/pickup" if os.geteuid() == 0 else "~/.local/state/pickup")
 
 
 def default_log_folder() -> Path:
@@ -98,7 +98,7 @@ def find_config(given: Path | None) -> Path:
         return given.absolute()
     places = _config_places()
     for place in places:
-        if place.is_file():
+        if os.path.isfile(place):  # Path.is_file raises where a folder above may not be entered
             return place
     raise ConfigError("there is no config; looked for " + ", ".join(map(str, places)), hint="make one: pickup.py init")
 
@@ -168,6 +168,9 @@ def _executed(path: Path, source: str) -> dict[str, Any]:
     except PickupError as error:
         raise ConfigError(f"{path.name}{_line_in(path, error)}: {error.message}", hint=error.hint) from error
     except SyntaxError as error:
+        if error.filename != str(path):
+            what = f"{error.filename}, line {error.lineno}: {error.msg}"
+            raise ConfigError(f"{path.name}{_line_in(path, error)}: {what}", hint=f"mend {error.filename}") from error
         raise ConfigError(f"{path.name}, line {error.lineno}: {error.msg}", hint=f"mend {path}") from error
     except BaseException as error:  # SystemExit too: a config that ends the process would end the backup silently
         what = redact(f"{type(error).__name__}: {error}")
@@ -200,7 +203,8 @@ def _line_in(path: Path, error: BaseException) -> str:
 def _version(names: Mapping[str, Any], problems: list[str]) -> tuple[int, int]:
     version = names.get("CONFIG_VERSION")
     if not (isinstance(version, tuple) and len(version) == 2 and all(type(part) is int for part in version)):
-        problems.append(f"CONFIG_VERSION is {version!r}, expected {CONFIG_VERSION}")
+        state = f"is {version!r}" if "CONFIG_VERSION" in names else "is missing"
+        problems.append(f"CONFIG_VERSION {state}, expected {CONFIG_VERSION}")
     elif version[0] != CONFIG_VERSION[0] or version > CONFIG_VERSION:
         problems.append(f"CONFIG_VERSION is {version}, but this Pickup reads {CONFIG_VERSION[0]}.0 to "
                         f"{CONFIG_VERSION[0]}.{CONFIG_VERSION[1]}; see the changelog for what has changed")  # fmt: skip

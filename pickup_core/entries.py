@@ -186,9 +186,10 @@ def validated(
 def _place(error: Mapping[str, Any], values: Any) -> list[str]:
     """Give the keys and positions that lead to a wrong value, without pydantic's own names for alternatives."""
     place = []
-    for part in error["loc"]:
+    for position, part in enumerate(error["loc"]):
         is_there = part in values if isinstance(values, Mapping) else isinstance(part, int)
-        if is_there or (error["type"] == "missing" and part == error["loc"][-1]):
+        is_missing = error["type"] == "missing" and part == error["loc"][-1]
+        if is_there or is_missing or position == 0:  # a default may be wrong too
             place.append(str(part))
             values = values[part] if is_there else None
     return place
@@ -197,6 +198,8 @@ def _place(error: Mapping[str, Any], values: Any) -> list[str]:
 def _message(error: Mapping[str, Any], place: Sequence[str], model: type[Options]) -> str:
     """Say what is wrong with a value."""
     if error["type"] == "extra_forbidden":
+        if len(place) > 1 and place[0] != "retention":
+            return "unknown key"
         known = list((model if len(place) == 1 else Policy).model_fields)
         close = difflib.get_close_matches(place[-1], known, 1)
         return "unknown key" + (

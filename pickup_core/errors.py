@@ -41,8 +41,7 @@ _WORST_FIRST = (
 
 
 def worst(codes: Iterable[int]) -> int:
-    """Give the one exit code that stands for several: 128+N, 5, 6, 2, 1, 0, in this order; 3 and 4 end a run at once.
-    """
+    """Give the one exit code that stands for several: 128+N, 5, 6, 2, 1, 0, in this order; 3 and 4 end at once."""
     seen = set(codes)
     signals = [code for code in seen if code > 128]
     return max(signals) if signals else next((code for code in _WORST_FIRST if code in seen), ExitCode.OK)

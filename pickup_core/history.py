@@ -1,4 +1,5 @@
-"""The history: one line of JSON per run, verify, restore and prune, in the state folder.
+"""The history: one line of JSON per run, verify, restore and prune, in the state folder, and one for each start of a
+run, so that a run which was killed is told too, and its name not used again.
 
 Estimates, the first run's right to make a target's root, and the digests that show an exchanged manifest all come from
 here. Losing it loses no backup.
@@ -12,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from pickup_core.errors import ConfigError
 from pickup_core.trust import private_folder
 
 log = logging.getLogger("pickup.history")
@@ -30,13 +32,15 @@ class History:
         record = {"kind": kind, "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **facts}
         try:
             private_folder(self._path.parent)
-            descriptor = os.open(
-                self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
-            with open(descriptor, "wb", buffering=0) as file:
-                file.write(json.dumps(record).encode() + b"\n")
-        except OSError as error:
-            log.warning("history %s could not be written: %s", self._path, error)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            with open(os.open(self._path, flags, 0o600), "rb+", buffering=0) as file:
+                size = file.seek(0, os.SEEK_END)
+                is_torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+                line = b"\n" * is_torn + json.dumps(record).encode() + b"\n"
+                if file.write(line) != len(line):
+                    raise OSError("the disk is full")
+        except (OSError, ConfigError) as error:
+            log.warning("history %s could not be written: %s", self._path, getattr(error, "strerror", None) or error)
 
     def records(self, kind: str) -> Iterator[Record]:
         """Give the records of a kind, the oldest first."""
@@ -45,7 +49,7 @@ class History:
         except FileNotFoundError:
             return
         except OSError as error:
-            log.warning("history %s cannot be read: %s", self._path, error)
+            log.warning("history %s cannot be read: %s", self._path, error.strerror or error)
             return
         for line in lines:
             try:
@@ -68,7 +72,7 @@ class History:
 
     def last_backup(self) -> str | None:
         """Give the name of the newest backup that a run here began."""
-        return max((r["backup"] for r in self.records("run") if "backup" in r), default=None)
+        return max((r["backup"] for r in self.records("start")), default=None)
 
     def knows_place(self, place: str) -> bool:
         """Tell whether a run here has stored a backup in this place before."""

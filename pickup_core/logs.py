@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pickup_core.errors import ConfigError
+from pickup_core.report import explained
 from pickup_core.secret import redact
 from pickup_core.trust import private_folder
 
@@ -41,10 +42,12 @@ class Logs:
 
     def __init__(self) -> None:
         self.is_broken = False
+        self._console = (False, False)
 
     def to_console(self, quiet: bool, debug: bool) -> None:
         """Send information to stdout, but for `quiet`, and warnings and errors to stderr; with `debug` everything."""
         logging.raiseExceptions = False
+        self._console = (quiet, debug)
         out = logging.StreamHandler(sys.stdout)
         out.setLevel(logging.DEBUG if debug else logging.INFO)
         out.addFilter(lambda record: record.levelno < logging.WARNING)
@@ -60,8 +63,7 @@ class Logs:
         try:
             handler = _RotatingFile(private_folder(folder) / _FILE_NAME, self)
         except (OSError, ConfigError) as error:
-            self.is_broken = True
-            logging.getLogger("pickup.logs").warning("there is no log in %s: %s", folder, error)
+            self._tell_broken(f"there is no log in {folder}", error)
             return
         handler.setFormatter(Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(handler)
@@ -69,15 +71,26 @@ class Logs:
     def replace(self, settings: Mapping[str, Any]) -> None:
         """Replace all of it by a `logging.config` dictionary; what it formats is still freed of secrets.
 
+        Where a file or a server that it names cannot be opened, a warning says so, and the console stays as it was.
         Raises `ConfigError` where the dictionary is none.
         """
         try:
             logging.config.dictConfig({"disable_existing_loggers": False, **settings})
         except (ValueError, TypeError, AttributeError, ImportError, OSError) as error:
-            raise ConfigError(f"LOGGING is no dictionary that logging.config takes: {error}") from error
+            cause = error.__cause__ or error
+            if isinstance(cause, OSError):
+                self.to_console(*self._console)
+                self._tell_broken("there is no log as LOGGING describes it", cause)
+                return
+            what = f"{error}: {cause}" if cause is not error else str(error)
+            raise ConfigError(f"LOGGING is no dictionary that logging.config takes: {what}") from error
         loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
         for handler in {handler for logger in loggers for handler in logger.handlers}:
             handler.setFormatter(_Redacting(handler.formatter or logging.Formatter()))
+
+    def _tell_broken(self, what: str, error: Exception) -> None:
+        self.is_broken = True
+        logging.getLogger("pickup.logs").warning("%s: %s", what, explained(error))
 
 
 class _Redacting(logging.Formatter):

@@ -3,7 +3,8 @@
 The folder may be a single backup (`PICKUP.txt` and `manifest.json` lie in it), a job's folder, or the root of a target.
 """
 
-from contextlib import AbstractContextManager
+import os
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from pickup_core.artefact import Readable
@@ -18,10 +19,11 @@ class LooseFolder(Store):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(())
-        self._folder = folder.absolute()
+        self._folder = Path(os.path.abspath(folder))
         if not self._folder.is_dir():
             raise UsageError(f"--from {folder}: there is no such folder")
         self._single = self._single_backup()
+        self._prefix = f"{self._single.job}/{self._single.id}" if self._single else self._job_of_folder() or ""
 
     @property
     def place(self) -> str:
@@ -30,12 +32,10 @@ class LooseFolder(Store):
     @property
     def job(self) -> str | None:
         """The job whose backups these are, where the folder holds those of one job only."""
-        if self._single:
-            return self._single.job
-        names = [path.name for path in self._folder.iterdir() if path.is_dir()]
-        if any(started_at(name) for name in names):
-            return self._folder.name
-        return names[0] if len(names) == 1 else None
+        if self._prefix:
+            return self._prefix.partition("/")[0]
+        jobs = [path.name for path in self._folder.iterdir() if _holds_backups(path)]
+        return jobs[0] if len(jobs) == 1 else None
 
     def put(self, path: str, stream: Readable) -> None:
         raise StoreError(f"{self._folder} is only read from")
@@ -44,38 +44,52 @@ class LooseFolder(Store):
         raise StoreError(f"{self._folder} is only read from")
 
     def get(self, path: str) -> AbstractContextManager[Readable]:
-        return self._real(path).open("rb")
+        real = self._real(path)
+        if real is None or not real.is_file():
+            raise FileNotFoundError(f"{path} is not in {self._folder}")
+        return real.open("rb")
 
     def listdir(self, folder: str = "") -> list[Item]:
-        if self._single:
-            marker = ".json" if self._single.is_complete else ".partial.json"
-            job, name = self._single.job, self._single.id
-            if folder in ("", job):
-                return (
-                    [Item(job, None)]
-                    if folder == ""
-                    else [Item(name, None), Item(name + marker, self._manifest_size())]
-                )
-        elif folder == "" and self.job == self._folder.name:
-            return [Item(self._folder.name, None)]
+        above, _, name = self._prefix.rpartition("/")
+        if folder == above != self._prefix:
+            items = [Item(name, None)]
+            if self._single:
+                items.append(Item(f"{name}{self._marker}", (self._folder / MANIFEST_COPY).stat().st_size))
+            return items
+        if folder == "" and self._prefix:
+            return [Item(above, None)]
         real = self._real(folder)
-        if not real.is_dir():
+        if real is None or not real.is_dir():
             return []
         return [_item(path) for path in real.iterdir() if not path.is_symlink() and (path.is_file() or path.is_dir())]
 
-    def _real(self, path: str) -> Path:
-        """Give the file behind a path in the layout of a target's root."""
-        job, _, rest = path.partition("/")
-        if self._single:
-            name, _, file = rest.partition("/")
-            is_manifest = name.endswith(".json") and not file
-            return self._folder / (MANIFEST_COPY if is_manifest else file)
-        return self._folder / rest if job == self.job == self._folder.name else self._folder / path
+    @property
+    def _marker(self) -> str:
+        return ".json" if self._single and self._single.is_complete else ".partial.json"
+
+    def _real(self, path: str) -> Path | None:
+        """Give the file behind a path in the layout of a target's root, None where there can be none."""
+        if self._single and path == f"{self._prefix}{self._marker}":
+            return self._folder / MANIFEST_COPY
+        if not self._prefix:
+            return self._folder / path
+        if not f"{path}/".startswith(f"{self._prefix}/"):
+            return None
+        return self._folder / path[len(self._prefix) + 1 :]
+
+    def _job_of_folder(self) -> str | None:
+        """Give the job whose folder this is, whatever it is called now: its manifests tell. None for another folder."""
+        if not _holds_backups(self._folder):
+            return None
+        for path in self._folder.glob("*.json"):
+            if started_at(path.name.partition(".")[0]):
+                with suppress(UnfinishedError, DamageError, OSError):
+                    return decode(_beginning(path)).job
+        return self._folder.name
 
     def _single_backup(self) -> Manifest | None:
         try:
-            with (self._folder / MANIFEST_COPY).open("rb") as stream:
-                return decode(stream.read(LONGEST))
+            return decode(_beginning(self._folder / MANIFEST_COPY))
         except FileNotFoundError:
             return None
         except UnfinishedError:
@@ -83,8 +97,19 @@ class LooseFolder(Store):
         except DamageError as error:
             raise DamageError(f"{self._folder / MANIFEST_COPY}: {error.message}", error.hint) from None
 
-    def _manifest_size(self) -> int:
-        return (self._folder / MANIFEST_COPY).stat().st_size
+
+def _holds_backups(folder: Path) -> bool:
+    """Tell whether something in a folder is named like a backup, as in a job's folder."""
+    try:
+        return any(started_at(name.partition(".")[0]) for name in os.listdir(folder))
+    except OSError:  # no folder, or one that we may not look into
+        return False
+
+
+def _beginning(path: Path) -> bytes:
+    """Give as much of a file as may be a manifest."""
+    with path.open("rb") as stream:
+        return stream.read(LONGEST)
 
 
 def _item(path: Path) -> Item:

@@ -19,8 +19,9 @@ FORMAT = (1, 0)
 LONGEST = 64 * 1024 * 1024
 """No manifest of more bytes is read."""
 
-_ID = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z")
-_LAST_LINE = re.compile(rb'\n "sha256": "([0-9a-f]{64})"\n\}\n\Z')
+_ID = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z", re.ASCII)
+_START = b"{\n"
+_LAST_MEMBER = b'\n "sha256": "'
 _SAFE_PATH = re.compile(r"(?:[A-Za-z0-9_=][A-Za-z0-9._=~-]{0,254}/)*[A-Za-z0-9_=][A-Za-z0-9._=~-]{0,254}")
 
 
@@ -125,11 +126,7 @@ def decode(data: bytes) -> Manifest:
     what no Pickup would write. Members that this version does not know are passed over, so that it reads later minor
     versions.
     """
-    last_line = _LAST_LINE.search(data)
-    if last_line is None:
-        raise UnfinishedError("the manifest was not written to its end")
-    if hashlib.sha256(data[: last_line.start() + 1]).hexdigest().encode() != last_line[1]:
-        raise DamageError("the manifest's own checksum is wrong")
+    _check_whole(data)
     try:
         members = json.loads(data, object_pairs_hook=_without_duplicates)
         if members["format"][0] != FORMAT[0]:
@@ -138,9 +135,23 @@ def decode(data: bytes) -> Manifest:
             )
         manifest = _manifest(members)
         _check_paths(manifest.files)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, OverflowError) as error:
         raise DamageError(f"the manifest does not have the shape of one: {error}") from None
     return manifest
+
+
+def _check_whole(data: bytes) -> None:
+    """Raise `UnfinishedError` for the beginning of a manifest, and `DamageError` for what no interruption leaves: that
+    must not be taken for a backup that was never finished, and so be deleted.
+    """
+    body, has_last_member, end = data.rpartition(_LAST_MEMBER)
+    expected = hashlib.sha256(body + b"\n").hexdigest().encode() + b'"\n}\n'
+    if has_last_member and end == expected:
+        return
+    is_cut_off = expected.startswith(end) if has_last_member else b"\n}" not in data
+    if is_cut_off and data.startswith(_START[: len(data)]):
+        raise UnfinishedError("the manifest was not written to its end")
+    raise DamageError("the manifest's own checksum is wrong")
 
 
 def _manifest(members: dict[str, Any]) -> Manifest:
@@ -151,7 +162,7 @@ def _manifest(members: dict[str, Any]) -> Manifest:
         only=_texts(members["only"]),
         entries=tuple(_entry(entry) for entry in members["entries"]),
         others=tuple(StoredFile(**_file(file)) for file in members["others"]),
-        format=(members["format"][0], members["format"][1]),
+        format=(_number(members["format"][0]), _number(members["format"][1])),
     )
 
 
@@ -202,7 +213,7 @@ def _moment(value: object) -> datetime:
     moment = datetime.fromisoformat(_text(value))
     if moment.tzinfo is None:
         raise ValueError("a time has no zone")
-    return moment
+    return moment.astimezone(timezone.utc)
 
 
 def _check_paths(files: Iterable[StoredFile]) -> None:

@@ -29,7 +29,7 @@ class Options(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _anchor(cls, value: Any, info: ValidationInfo) -> Any:
-        folder = (info.context or {}).get("folder", Path.cwd())
+        folder = (info.context or {}).get("folder")
         return _each(value, lambda leaf: _checked(leaf, folder))
 
 
@@ -39,24 +39,25 @@ def parsed(parse: Callable[[Any], Any], kind: type) -> BeforeValidator:
 
 
 def _each(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Apply `change` to a value, or to each value of a list, tuple or dict of them."""
-    if isinstance(value, list | tuple):
+    """Apply `change` to a value, or to each value of a list, tuple, set or dict of them."""
+    if isinstance(value, list | tuple | set | frozenset):
         return type(value)(_each(item, change) for item in value)
     if isinstance(value, Mapping):
-        return {key: _each(item, change) for key, item in value.items()}
+        return {change(key): _each(item, change) for key, item in value.items()}
     return change(value)
 
 
-def _checked(leaf: Any, folder: Path) -> Any:
+def _checked(leaf: Any, folder: Path | None) -> Any:
     if isinstance(leaf, str | Path):
-        text = str(leaf)
-        if "\0" in text or len(text) > _LONGEST_TEXT:
-            raise ValueError("holds a NUL character or is longer than 65536 characters")
+        if "\0" in str(leaf):
+            raise ValueError("holds a NUL character")
+        if len(str(leaf)) > _LONGEST_TEXT:
+            raise ValueError(f"is longer than {_LONGEST_TEXT} characters")
     if isinstance(leaf, Path):
         if any(ord(character) < 32 or ord(character) == 127 for character in str(leaf)):
             raise ValueError("is a path with a control character in it")
         try:
-            return folder / leaf.expanduser()
+            return (Path.cwd() if folder is None else folder) / leaf.expanduser()
         except RuntimeError:
             raise ValueError("begins with ~, but there is no home folder; write the whole path") from None
     return leaf

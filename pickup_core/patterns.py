@@ -1,8 +1,8 @@
 """File name patterns, with one meaning everywhere: `exclude` and `may_change` of generators, `find`, `restore --path`.
 
 A pattern without `/` matches a name at any depth. With a leading `/` it is an absolute path on the host, else it is
-relative to a folder that the caller names. `*` and `?` stop at `/`, `**` does not, `[a-z]` is one character of a set.
-What lies below a matching folder matches too.
+relative to a folder that the caller names. `*` and `?` stop at `/`, `**` does not, `[a-z]` is one character of a set,
+`[!a-z]` one that is not in it. What lies below a matching folder matches too.
 """
 
 import re
@@ -24,10 +24,10 @@ def search_expression(pattern: str) -> re.Pattern[str]:
         return re.compile(f"(?:.*/)?{_translated(pattern.strip('/'))}(?:/.*)?\\Z", re.DOTALL)
     parts = pattern.strip("/").split("/")
     ends = "|".join(_translated("/".join(parts[start:])) for start in range(len(parts)))
-    return re.compile(f"(?:{ends})(?:/.*)?\\Z", re.DOTALL)
+    return re.compile(f"(?:\\./)?(?:{ends})(?:/.*)?\\Z", re.DOTALL)  # in an archive of / names begin with a dot
 
 
-_PART = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^]]*\]|\\.|.", re.DOTALL)
+_PART = re.compile(r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^]]*\]|\\.|.", re.DOTALL)
 
 
 def _translated(pattern: str) -> str:
@@ -43,7 +43,17 @@ def _piece(part: str) -> str:
         return "[^/]*"
     if part == "?":
         return "[^/]"
-    if part[0] == "[" and len(part) > 2:
-        inner = part[1:-1].replace("\\", "\\\\").replace("[", "\\[")
-        return f"[{'^' + inner[1:] if inner.startswith('!') else inner}]"
-    return re.escape(part[1:] if len(part) == 2 else part)
+    if part[0] == "[" and len(part) > 2 and part not in ("[!]", "[^]"):
+        return _set(part[1:-1])
+    return re.escape(part[1:] if part[0] == "\\" and len(part) == 2 else part)
+
+
+def _set(inner: str) -> str:
+    """Give the regular expression of a set: one character of it, or with `!` in front none of it; never a `/`."""
+    is_negated = inner[0] in "!^"
+    ranges = re.findall(r"(.)-(.)|(.)", inner[is_negated:], re.DOTALL)
+    members = [re.escape(one) if one else f"{re.escape(first)}-{re.escape(last)}"
+               for first, last, one in ranges if first <= last]  # fmt: skip
+    if is_negated:
+        return f"[^/{''.join(members)}]"
+    return f"(?!/)[{''.join(members)}]" if members else "(?!)"

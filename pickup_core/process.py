@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO
 
 from pickup_core.artefact import Judgement, Readable
-from pickup_core.child import Child, Deadline, Terms, failure, require_program
+from pickup_core.child import Child, Deadline, Terms, failure, require_program, uninterrupted
 from pickup_core.errors import ProcessError
 from pickup_core.store import BLOCK
 
@@ -48,19 +48,33 @@ def feed(command: Command, stream: Readable, judge: Judge | None = None, terms: 
     terms = terms or Terms()
     words = [os.fspath(word) for word in command]
     with contextlib.ExitStack() as stack:
-        child = Child(words, subprocess.PIPE, subprocess.DEVNULL, terms)
-        stack.callback(child.end)
-        deadline = Deadline(terms)
+        with uninterrupted():
+            child = Child(words, subprocess.PIPE, subprocess.DEVNULL, terms)
+            stack.callback(child.end)
+        deadline = Deadline(terms, child.name)
         os.set_blocking(child.stdin.fileno(), False)
-        with contextlib.suppress(BrokenPipeError):
-            while block := stream.read(BLOCK):
-                view = memoryview(block)
-                while view:
-                    deadline.wait(child.stdin, select.POLLOUT, f"{child.name} read nothing")
-                    with contextlib.suppress(BlockingIOError):
-                        view = view[os.write(child.stdin.fileno(), view) :]
+        reads_on = True
+        while reads_on and (block := stream.read(BLOCK)):
+            reads_on = _hand_over(block, child, deadline)
         child.stdin.close()
-        return (judge or _judge_by_status(words[0], (0,)))(child.wait(deadline), child.lines)
+        judgement = (judge or _judge_by_status(words[0], (0,)))(child.wait(deadline), child.lines)
+        if not reads_on:
+            raise ProcessError(f"{child.name} ended without an error, but did not read all that it was given")
+        return judgement
+
+
+def _hand_over(block: bytes, child: Child, deadline: Deadline) -> bool:
+    """Write a block to a command's input. Gives False where the command reads no more."""
+    view = memoryview(block)
+    while view:
+        deadline.wait(child.stdin, select.POLLOUT, f"{child.name} read nothing")
+        try:
+            view = view[os.write(child.stdin.fileno(), view) :]
+        except BlockingIOError:
+            continue
+        except BrokenPipeError:
+            return False
+    return True
 
 
 class Output:
@@ -82,14 +96,14 @@ class Output:
         try:
             stdin = _input_file(self._terms.stdin)
             for command in self._commands:
-                with stdin:
+                with stdin, uninterrupted():
                     self._children.append(Child(command, stdin, subprocess.PIPE, self._terms))
                 stdin = self._children[-1].stdout
         except BaseException:
             self._end()
             raise
         self._stream = stdin
-        self._deadline = Deadline(self._terms)
+        self._deadline = Deadline(self._terms, " | ".join(child.name for child in self._children))
         return self
 
     def read(self, size: int = -1) -> bytes:

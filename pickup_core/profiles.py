@@ -52,7 +52,7 @@ def load_profile(kind: str, name: str, beside: Path) -> ModuleType:
     Raises `ConfigError` where there is none, where it cannot be imported, where it was written for another API version,
     or where it lacks what a profile of this kind has.
     """
-    if "." in name:
+    if _is_dotted(name):
         module = _imported(name)
     else:
         path = find_profile(kind, name, beside)
@@ -99,10 +99,10 @@ def describe(path: Path) -> ProfileManual:
 
 def manuals_of(kind: str, beside: Path, name: str | None) -> list[ProfileManual]:
     """Give the manuals of all profiles of a kind, or of the one of this name, if it is of that kind."""
-    if name is not None and "." in name:
-        spec = importlib.util.find_spec(name)
-        is_target = spec is not None and spec.origin is not None and "class Target" in Path(spec.origin).read_text()
-        return [describe(Path(spec.origin))] if spec and spec.origin and is_target == (kind == "target") else []
+    if name is not None and _is_dotted(name):
+        path = _source_of(name)
+        is_target = path is not None and "class Target" in path.read_text(encoding="utf-8")
+        return [describe(path)] if path and is_target == (kind == "target") else []
     known = known_profiles(kind, beside)
     return [describe(find_profile(kind, each, beside)) for each in known if name in (None, each)]
 
@@ -114,6 +114,20 @@ def manual_text(kind: str, manual: ProfileManual) -> str:
         state = "required" if option.required else f"default {option.default}"
         lines += [f"  {option.name}: {option.type} ({state})", f"      {option.help}"]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _is_dotted(name: str) -> bool:
+    """Tell whether a name is that of a module in a package."""
+    return "." in name and all(part.isidentifier() for part in name.split("."))
+
+
+def _source_of(name: str) -> Path | None:
+    """Give the source file of a module on the Python path, or None where there is none."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
 def _option(field: ast.AnnAssign, name: str, text: ast.stmt | None) -> OptionManual:
@@ -140,7 +154,7 @@ def _default(value: ast.expr | None) -> ast.expr | None:
 def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"profile {name!r} cannot be imported: {_sentence(error)}", hint=_hint(error)) from error
 
 
@@ -152,16 +166,16 @@ def _executed(kind: str, name: str, path: Path) -> ModuleType:
     sys.modules[module.__name__] = module
     try:
         exec(compile(source, str(path), "exec"), vars(module))  # noqa: S102 - a profile is code, and its file was checked
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"profile {path} cannot be loaded: {_sentence(error)}", hint=_hint(error)) from error
     return module
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _hint(error: Exception) -> str:
+def _hint(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"install the Python package that has the module {error.name!r}"
     return ""

@@ -2,19 +2,21 @@
 
 import contextlib
 import logging
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pickup_core.catalogue import MARK_FILE, Backup, Catalogue, read_small
-from pickup_core.errors import StoreError
-from pickup_core.manifest import Manifest
-from pickup_core.publish import is_mark_of
+from pickup_core.errors import PickupError
+from pickup_core.manifest import Manifest, started_at
+from pickup_core.publish import is_mark_of, mark_text
 from pickup_core.retention import Decision, Holding, Policy, decide, deletes_too_much
 from pickup_core.store import Store
 
 _LEFTOVER_AGE = timedelta(days=1)
 _LONGEST_MARK = 65_536
+_ON_ITS_WAY = re.compile(r"\.([^.]+)\.(?:json|partial\.json|keep)\.[^.]+")
 
 log = logging.getLogger("pickup.prune")
 
@@ -76,22 +78,40 @@ def prune(
     deleted = {decision.id for decision in decisions if not decision.keep}
     for backup in finished:
         if backup.id in deleted:
-            try:
+            with _failure_noted(f"backup {backup.folder} could not be deleted", warnings):
                 delete_backup(backup)
-            except (OSError, StoreError) as error:
-                warnings.append(f"backup {backup.folder} could not be deleted: {error}")
     return Pruned(decisions, warnings)
 
 
-def clear_leftovers(catalogue: Catalogue, job: str, now: datetime) -> list[str]:
-    """Delete unfinished backups of this job that are older than a day and bear our mark; give their names."""
-    cleared = []
+def clear_leftovers(catalogue: Catalogue, job: str, now: datetime) -> tuple[list[str], list[str]]:
+    """Delete unfinished backups of this job that are older than a day and bear our mark; so goes a manifest that never
+    got its final name. Give what was deleted, and a warning for each that could not be.
+    """
+    cleared: list[str] = []
+    warnings: list[str] = []
     for backup in catalogue.backups(job):
-        is_old = now - backup.started > _LEFTOVER_AGE
-        if backup.status == "unfinished" and is_old and _is_ours(catalogue.store, backup):
-            delete_backup(backup)
-            cleared.append(backup.folder)
-    return cleared
+        if backup.status == "unfinished" and now - backup.started > _LEFTOVER_AGE and not backup.is_kept:
+            with _failure_noted(f"{backup.folder} was left unfinished and could not be deleted", warnings):
+                if _is_ours(catalogue.store, backup):
+                    delete_backup(backup)
+                    cleared.append(backup.folder)
+    for item in catalogue.store.listdir(job):
+        found = _ON_ITS_WAY.fullmatch(item.name)
+        started = started_at(found[1]) if found and not item.is_folder else None
+        if started is not None and now - started > _LEFTOVER_AGE:
+            with _failure_noted(f"{job}/{item.name} was left unfinished and could not be deleted", warnings):
+                catalogue.store.delete(f"{job}/{item.name}")
+                cleared.append(f"{job}/{item.name}")
+    return cleared, warnings
+
+
+@contextlib.contextmanager
+def _failure_noted(what: str, warnings: list[str]) -> Iterator[None]:
+    """Make a warning of what a store could not do, so that the others are served."""
+    try:
+        yield
+    except (OSError, PickupError) as error:
+        warnings.append(f"{what}: {error}")
 
 
 def delete_backup(backup: Backup) -> None:
@@ -106,12 +126,13 @@ def delete_backup(backup: Backup) -> None:
 
 
 def _is_ours(store: Store, backup: Backup) -> bool:
-    """Tell whether an unfinished backup bears our mark, or holds nothing beside a mark that may be cut off."""
+    """Tell whether an unfinished backup bears our mark, or holds nothing beside the beginning of one."""
     mark = b""
     with contextlib.suppress(FileNotFoundError):
         mark = read_small(store, f"{backup.folder}/{MARK_FILE}", _LONGEST_MARK)
     others = [item for item in store.listdir(backup.folder) if item.name != MARK_FILE]
-    return is_mark_of(mark, backup.job, backup.id) or not others
+    is_beginning = mark_text(backup.job, backup.id).startswith(mark)
+    return is_mark_of(mark, backup.job, backup.id) or (is_beginning and not others)
 
 
 def _holding(manifest: Manifest, kept_because: str | None) -> Holding:

@@ -1,12 +1,14 @@
 """Publish: bring a backup from the staging area to a target, so that it is finished only when all of it is there."""
 
+import hashlib
 import io
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
-from pickup_core.catalogue import MARK_FILE, read_small
+from pickup_core.catalogue import MANIFEST_COPY, MARK_FILE, read_small
 from pickup_core.errors import PickupError, StoreError
-from pickup_core.manifest import LONGEST, Manifest
+from pickup_core.manifest import LONGEST, Manifest, StoredFile
 from pickup_core.store import Store, walk
 
 log = logging.getLogger("pickup.publish")
@@ -36,39 +38,49 @@ def publish(store: Store, folder: Path, manifest: Manifest, encoded: bytes, read
 
     Raises whatever the store raises, and `StoreError` where the place does not list or give back what was put. After an
     exception the files that are there already are deleted again, as far as the place lets them; there is no manifest.
+    Where something of this name is there already nothing is deleted: another machine may be at it.
     """
     path = f"{manifest.job}/{manifest.id}"
-    if store.listdir(path):
-        raise FileExistsError(f"{path} exists already at this target and is not overwritten")
+    names = {manifest.id, f"{manifest.id}.json", f"{manifest.id}.partial.json"}
+    for name in sorted(names & {item.name for item in store.listdir(manifest.job)}):
+        raise FileExistsError(f"{manifest.job}/{name} exists already at this target and is not overwritten")
     marker = ".json" if manifest.is_complete else ".partial.json"
+    leftovers = [path]
     try:
         store.put(f"{path}/{MARK_FILE}", io.BytesIO(mark_text(manifest.job, manifest.id)))
         store.put_folder(folder, path)
-        _confirm(store, path, manifest, len(encoded), read_back)
+        _confirm(store, path, manifest, encoded, read_back)
+        leftovers.insert(0, f"{path}{marker}")
         store.commit(f"{path}{marker}", encoded)
         if read_small(store, f"{path}{marker}", LONGEST) != encoded:
             raise StoreError(f"{path}{marker} was not stored as it was sent")
+    except FileExistsError:
+        raise
     except BaseException:
-        _withdraw(store, path, marker)
+        _withdraw(store, leftovers)
         raise
 
 
-def _confirm(store: Store, path: str, manifest: Manifest, manifest_size: int, read_back: bool) -> None:
+def _confirm(store: Store, path: str, manifest: Manifest, encoded: bytes, read_back: bool) -> None:
     """Raise `StoreError` where a file is not listed with its size, or with `read_back` has another content."""
     listed = dict(walk(store, path))
-    for file in manifest.files:
+    copy = StoredFile(MANIFEST_COPY, len(encoded), hashlib.sha256(encoded).hexdigest())
+    for file in (*manifest.files, copy):
         if listed.get(file.path) != file.size:
-            raise StoreError(
-                f"{path}/{file.path} was stored with {listed.get(file.path)} bytes in place of {file.size}"
-            )
+            there = f"was stored with {listed[file.path]} bytes" if file.path in listed else "is not there"
+            raise StoreError(f"{path}/{file.path} {there} in place of {file.size} bytes")
         if read_back and store.sha256(f"{path}/{file.path}") != file.sha256:
             raise StoreError(f"{path}/{file.path} was stored with another content than was sent")
 
 
-def _withdraw(store: Store, path: str, marker: str) -> None:
-    """Delete what an upload that failed has left, the manifest first. What stays is cleared by a later run."""
-    for leftover in (f"{path}{marker}", path):
+def _withdraw(store: Store, leftovers: Sequence[str]) -> None:
+    """Delete what an upload that failed has left, the manifest first: where it stays, its files have to stay too.
+
+    What is left without a manifest is cleared by a later run.
+    """
+    for leftover in leftovers:
         try:
             store.delete(leftover)
         except (OSError, PickupError) as error:
             log.info("%s could not be deleted after the upload had failed: %s", leftover, error)
+            return

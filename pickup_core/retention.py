@@ -27,6 +27,8 @@ class Policy(Options):
     hours: _Length = None
     minutes: _Length = None
     seconds: _Length = None
+    milliseconds: _Length = None
+    microseconds: _Length = None
     last: _Count = None
     daily: _Count = None
     weekly: _Count = None
@@ -35,14 +37,14 @@ class Policy(Options):
 
     @model_validator(mode="after")
     def _says_something(self) -> "Policy":
-        if not self.model_fields_set:
+        if self.age is None and not self.counts:
             raise ValueError("says nothing; leave retention out to keep every backup")
         return self
 
     @property
     def age(self) -> timedelta | None:
         """How old a backup may get, or None without such a rule. An age beyond what can be counted keeps everything."""
-        lengths = {name: getattr(self, name) for name in ("weeks", "days", "hours", "minutes", "seconds")}
+        lengths = {name: getattr(self, name) for name in _LENGTHS}
         given = {name: value for name, value in lengths.items() if value is not None}
         try:
             return timedelta(**given) if given else None
@@ -86,7 +88,7 @@ def decide(holdings: Collection[Holding], policy: Policy, entries: Collection[st
     with losses count among themselves, where they are newer than the newest good one: a disk with one unreadable file
     has its history too, and a good copy is not displaced by bad ones.
     """
-    newest_first = sorted(holdings, key=lambda holding: holding.started, reverse=True)
+    newest_first = sorted(holdings, key=lambda holding: (holding.started, holding.id), reverse=True)
     reasons: dict[str, list[str]] = {holding.id: [] for holding in newest_first}
     for holding in newest_first:
         if holding.kept_because is not None:
@@ -131,4 +133,5 @@ def _wanted(copies: Sequence[Holding], policy: Policy, configured: bool) -> Iter
                 yield copy.id, f"{period} {slot}"
 
 
+_LENGTHS = ("weeks", "days", "hours", "minutes", "seconds", "milliseconds", "microseconds")
 _PERIODS = {"last": "", "daily": "%Y-%m-%d", "weekly": "%G-W%V", "monthly": "%Y-%m", "yearly": "%Y"}

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import socket
 import time
 from collections.abc import Collection, Sequence
@@ -55,21 +56,23 @@ def run(config: Config, wish: RunWish, report: Report) -> None:
     generators, targets = chosen(config.generators, wish.only), chosen(config.targets, wish.targets)
     history = History(config.state_folder, config.job)
     with ExitStack() as stack:
-        stack.enter_context(job_lock(config.state_folder, config.job, _now(), wish.wait))
+        note = stack.enter_context(job_lock(config.state_folder, config.job, _now(), wish.wait))
         staging = stack.enter_context(Staging(config.staging_area, config.min_free))
         last = history.last_backup()
         started = _start_after(last)
         if last and backup_id(started) < last:
             report.warn(f"job {config.job}", Outcome(), f"the clock stands before the last backup, {last}")
+        history.add("start", backup=backup_id(started), only=wish.only)
         log.info("job %s, backup %s", config.job, backup_id(started))
         last_sizes = history.last_sizes()
         _warn_of_space(staging, [last_sizes.get(entry.label, {}) for entry in generators], report)
-        records = [
-            generate(entry, config, staging, report, last_sizes.get(entry.label, {}))
-            if entry in generators
-            else skipped(entry)
-            for entry in config.generators
-        ]
+        records = []
+        for entry in config.generators:
+            note(f"at work on {entry.label}")
+            last_size = last_sizes.get(entry.label, {})
+            is_wanted = entry in generators
+            records.append(generate(entry, config, staging, report, last_size) if is_wanted else skipped(entry))
+        note("bringing the backup to the targets")
         facts = {"backup": backup_id(started), "only": wish.only}
         if any(record.artefacts for record in records):
             with report.attempt(f"job {config.job}"):
@@ -158,7 +161,8 @@ def _completed(
 def _written(folder: Path, name: str, data: bytes) -> StoredFile:
     path = folder / name
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    path.write_bytes(data)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(data)
     return _described(name, data)
 
 
@@ -179,6 +183,7 @@ def _deliver(
     if places:
         staging.discard_kept(manifest.job)
     else:
+        _written(staging.backup, MARK_FILE, mark_text(manifest.job, manifest.id))  # so that it is a backup like any other
         log.error("job %s: no target took the backup; it is kept in %s", manifest.job, staging.keep(manifest.job))
     state = "complete" if manifest.is_complete else "partial"
     log.info("backup %s: %s, %s, stored at %d of %d targets", manifest.id, state, in_words(manifest.size),
@@ -209,8 +214,11 @@ def _serve(
             store.create_root()
         if policy:
             with report.attempt(f"{target.where}: clearing leftovers"):
-                for name in clear_leftovers(catalogue, manifest.job, manifest.started):
+                cleared, warnings = clear_leftovers(catalogue, manifest.job, manifest.started)
+                for name in cleared:
                     log.info("%s: removed %s, left by an upload that broke off", target.label, name)
+                for sentence in warnings:
+                    report.warn(target.where, Outcome(), sentence)
         publish(store, folder, manifest, encoded, target.keys.read_back)
         places.append(store.place)
         if wish.keep is not None:

@@ -1,11 +1,12 @@
 """Secrets: where they come from, and how they stay unseen.
 
 A config writes `password=secret_file("db.password")` instead of the password. Whatever Pickup logs, prints or stores
-goes through `redact`, which knows every secret that was made, also in its URL-quoted, shell-quoted and base64 forms.
+goes through `redact`, which knows every secret that was made, also as URLs, shells, JSON and base64 write it.
 """
 
 import ast
 import base64
+import json
 import os
 import re
 import shlex
@@ -69,8 +70,7 @@ def secret_file(path: str | Path) -> Secret:
     folder = Path(config.__file__ or "").parent if config else Path()
     path = folder / Path(path).expanduser()
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        with open(descriptor, encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             status = os.fstat(file.fileno())
             if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o077:
                 raise ConfigError(
@@ -167,16 +167,17 @@ def _secret_places(tree: ast.AST) -> set[tuple[int, int, int, int]]:
     """Give first line, column, last line and end of each text that is a known secret, or stands under a name which
     speaks of one.
     """
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in _spellings]
+    found: list[ast.expr] = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and n.value in _spellings]
     for name, value in _named_values(tree):
         if speaks_of_secret(name):
             found += _texts(value)
-    inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
-    return {
-        (node.lineno, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or 0)
-        for node in found
-        if isinstance(node, ast.JoinedStr) or id(node) not in inside
-    }
+    around: dict[int, ast.expr] = {}  # what lies in an f-string, to that f-string: it is masked as a whole
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            for part in ast.walk(node):
+                around.setdefault(id(part), node)
+    whole = [around.get(id(node), node) for node in found]
+    return {(node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0) for node in whole}
 
 
 def _named_values(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
@@ -209,7 +210,7 @@ def _name(node: ast.AST | None) -> str:
     return str(getattr(node, "id", getattr(node, "attr", "")))
 
 
-def _texts(value: ast.AST) -> list[ast.Constant | ast.JoinedStr]:
+def _texts(value: ast.AST) -> list[ast.expr]:
     """List the texts that are written out in a value; a call such as `secret_file("name")` holds no secret."""
     if isinstance(value, ast.Constant | ast.JoinedStr):
         is_text = isinstance(value, ast.JoinedStr) or (isinstance(value.value, str | bytes) and value.value)
@@ -224,9 +225,11 @@ def _remember(value: str) -> None:
     if len(value) < _SHORTEST_REDACTED:
         return
     encoded = base64.b64encode(value.encode("utf-8", "surrogateescape")).decode()
+    for_urls = encoded.translate({ord("+"): "-", ord("/"): "_"})
     quoted = urllib.parse.quote(value, safe="", errors="surrogateescape")
-    spellings = {value, encoded, encoded.rstrip("="), quoted, urllib.parse.quote_plus(value, errors="surrogateescape"),
-                 shlex.quote(value), repr(value)[1:-1]}  # fmt: skip
+    form = urllib.parse.quote_plus(value, errors="surrogateescape")
+    spellings = {value, encoded, encoded.rstrip("="), for_urls, for_urls.rstrip("="), quoted, form, shlex.quote(value),
+                 repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}  # fmt: skip
     known = sorted({*_spellings, *spellings}, key=len, reverse=True)
     _spellings.clear()
     _spellings.update(dict.fromkeys(known))

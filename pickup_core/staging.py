@@ -4,6 +4,7 @@ A run makes a folder of its own in it, locks it, and marks it; so the folder of 
 mark and its free lock, and cleared by the next run. What bears no mark is never touched.
 """
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -11,6 +12,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from pickup_core.trust import private_folder
 _MARK = "PICKUP-STAGING"
 _UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _CHECK_EVERY = 8 * 1024 * 1024
+_LEFTOVER_AGE = 3600
 
 log = logging.getLogger("pickup.staging")
 
@@ -75,7 +78,7 @@ class Staging:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._kept:
-            shutil.rmtree(self._run)
+            _remove(self._run)
         os.close(self._lock)
 
     def _make_run_folder(self) -> None:
@@ -96,7 +99,7 @@ class Staging:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder)
+            _delete(folder)
 
     def sink(self, path: str) -> "StagedFile":
         """Give a new file of the backup to write to, to be used in a `with`."""
@@ -110,17 +113,18 @@ class Staging:
         """Keep the backup folder of this run beyond its end, and give its new path. One that was kept before goes."""
         self.discard_kept(name)
         kept = self._area / f"kept-{name}"
-        shutil.rmtree(kept, ignore_errors=True)
+        if os.path.lexists(kept):  # and is none of ours
+            kept = self._area / f"kept-{name}~{self._run.name}"
         self._run.rename(kept)
         self._kept = True
         return kept / "backup"
 
     def discard_kept(self, name: str) -> None:
         """Remove what an earlier run kept under this name, if anything."""
-        kept = self._area / f"kept-{name}"
-        if (kept / _MARK).is_file() and not kept.is_symlink():
-            shutil.rmtree(kept)
-            log.info("staging area: removed %s, which an earlier run had kept", kept)
+        for kept in (self._area / f"kept-{name}", *self._area.glob(f"kept-{name}~*")):
+            if (kept / _MARK).is_file() and not kept.is_symlink():
+                _remove(kept)
+                log.info("staging area: removed %s, which an earlier run had kept", kept)
 
 
 class StagedFile:
@@ -136,7 +140,7 @@ class StagedFile:
         self._unchecked = 0
 
     def __enter__(self) -> "StagedFile":
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(self.path.parent)
         self._check_space()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self.path, flags, 0o600)
@@ -145,8 +149,11 @@ class StagedFile:
     def write(self, data: bytes) -> int:
         """Write all of the bytes."""
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:  # which does not name the file by itself
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         self._unchecked += len(data)
         if self._unchecked >= _CHECK_EVERY:
             self._check_space()
@@ -158,10 +165,15 @@ class StagedFile:
         try:
             os.close(self._descriptor)
         except OSError:
-            self.path.unlink()
+            self._discard()
             raise
         if kind is not None:
-            self.path.unlink()
+            self._discard()
+
+    def _discard(self) -> None:
+        self.path.unlink()
+        with contextlib.suppress(OSError):  # it may hold other artefacts
+            self.path.parent.rmdir()
 
     def _check_space(self) -> None:
         self._unchecked = 0
@@ -185,23 +197,65 @@ def _check_area(area: Path) -> None:
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         raise ConfigError(f"STAGING_AREA: {area} is not private", hint=f"chmod 700 {area}, and own it")
     above = area.parent.stat()
-    if above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
-        raise ConfigError(
-            f"STAGING_AREA: everybody can rename what lies in {area.parent}", hint="choose another folder"
-        )
+    if above.st_uid not in (0, os.geteuid()):
+        who = f"user {above.st_uid}, to whom {area.parent} belongs,"
+    elif above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
+        who = "everybody"
+    else:
+        return
+    raise ConfigError(f"STAGING_AREA: {who} can rename what lies in {area.parent}", hint="choose another folder")
 
 
 def _clear_leftovers(area: Path) -> None:
-    """Remove the folders of runs that were killed."""
+    """Remove the folders of runs that were killed: what bears the mark, and an old empty one that never got it."""
     for folder in area.glob("run-*"):
-        if folder.is_symlink() or not (folder / _MARK).is_file():
-            continue
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder)
-            log.info("staging area: removed %s, left by a run that was killed", folder)
-        except BlockingIOError:
-            log.debug("staging area: %s belongs to a run that is at work", folder)
-        finally:
-            os.close(descriptor)
+            if not folder.is_symlink():
+                _clear(folder)
+        except FileNotFoundError:  # another job's run has just removed it
+            continue
+        except OSError as error:
+            log.warning("staging area: %s is left from a run that was killed and cannot be removed: %s", folder, error)
+
+
+def _clear(folder: Path) -> None:
+    if not (folder / _MARK).is_file():
+        if time.time() - folder.stat().st_mtime > _LEFTOVER_AGE:
+            with contextlib.suppress(OSError):  # it holds something, so it is none of ours
+                folder.rmdir()
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _remove(folder)
+        log.info("staging area: removed %s, left by a run that was killed", folder)
+    except BlockingIOError:
+        log.debug("staging area: %s belongs to a run that is at work", folder)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder of a run, its mark last: what an interruption leaves is known as ours, and cleared later."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            _delete(path)
+        elif path.name != _MARK:
+            path.unlink()
+    shutil.rmtree(folder)
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder with all that is in it, also where a generator has left folders that may not be written to."""
+    for _, names, _, parent in os.fwalk(folder):
+        for name in names:
+            if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                os.chmod(name, 0o700, dir_fd=parent)
+    shutil.rmtree(folder)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and the absent ones above it, each for us alone."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(mode=0o700)

@@ -98,7 +98,10 @@ class Store(ABC):
         self.close()
 
     def commit(self, path: str, data: bytes) -> None:
-        """Store a small file in one step, so that it is there as a whole or not at all, where the place can do that."""
+        """Store a small file in one step, so that it is there as a whole or not at all, where the place can do that.
+
+        A name that it has meanwhile begins with a dot and its own name, so that what is left of it can be told.
+        """
         self.put(path, io.BytesIO(data))
 
     def put_folder(self, folder: Path, path: str) -> None:
@@ -120,7 +123,8 @@ def walk(store: Store, folder: str) -> Iterator[tuple[str, int]]:
     """Give path and size of each file below a folder of a store; the paths are relative to that folder."""
     for item in store.listdir(folder):
         if item.size is None:
-            yield from ((f"{item.name}/{path}", size) for path, size in walk(store, f"{folder}/{item.name}"))
+            below = f"{folder}/{item.name}" if folder else item.name
+            yield from ((f"{item.name}/{path}", size) for path, size in walk(store, below))
         else:
             yield item.name, item.size
 

@@ -20,9 +20,9 @@ def read_trusted(path: Path) -> tuple[str, os.stat_result]:
     """
     try:
         if os.geteuid() == 0:
-            for folder in path.resolve().parents:
-                _check(folder, folder.stat())
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), encoding="utf-8") as file:
+            for folder in dict.fromkeys((*path.absolute().parents, *path.resolve().parents)):
+                _check(folder, folder.stat(), may_be_sticky=True)
+        with open(path, encoding="utf-8", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigError(f"{path} is not a regular file")
@@ -43,20 +43,28 @@ def private_folder(path: Path) -> Path:
             path.mkdir(mode=0o700)
         status = path.stat()
     except OSError as error:
-        raise ConfigError(f"folder {path} cannot be made: {_reason(error)}") from None
+        what = f": {error.filename}" if str(error.filename) != str(path) else ""
+        raise ConfigError(f"folder {path} cannot be made: {_reason(error)}{what}") from None
     if not stat.S_ISDIR(status.st_mode):
         raise ConfigError(f"{path} is not a folder")
     _check(path, status)
     return path
 
 
-def _check(path: Path, status: os.stat_result) -> None:
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file for reading; a FIFO too, which would else be waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _check(path: Path, status: os.stat_result, may_be_sticky: bool = False) -> None:
     word = shlex.quote(str(path))
     if status.st_uid not in (0, os.geteuid()):
         hint = f"chown {os.geteuid()} {word}"
         raise ConfigError(f"{path} belongs to user {status.st_uid}, who could change what is run", hint=hint)
-    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
-        return
+    if status.st_mode & 0o002 and stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
+        if may_be_sticky:
+            return
+        raise ConfigError(f"{path} is a folder that everybody shares", hint="name one of our own")
     if status.st_mode & 0o002 or (status.st_mode & 0o020 and not _is_private_group(status)):
         raise ConfigError(f"{path} can be written by others, who could change what is run", hint=f"chmod go-w {word}")
 

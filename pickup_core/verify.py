@@ -17,8 +17,8 @@ def verify(backup: Backup, known_digests: Collection[str] = ()) -> list[str]:
     """
     store = backup.catalogue.store
     try:
-        data = read_small(store, backup.manifest_path, LONGEST)
         manifest = backup.read_manifest()
+        data = read_small(store, backup.manifest_path, LONGEST)
     except DamageError as error:
         return [f"{backup.manifest_path}: {error.message}"]
     except UnfinishedError:

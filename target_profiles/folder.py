@@ -13,10 +13,11 @@ Files are synced to the disk before the manifest is written. Where the staging a
 are hard links from there, not copies; two targets never share one file.
 """
 
+import io
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -40,7 +41,7 @@ class Target(Store):
 
     @property
     def place(self) -> str:
-        return str(self.config.path.resolve())
+        return os.path.realpath(self.config.path)
 
     def open(self) -> None:
         if self.config.require_mount and not os.path.ismount(self.config.path):
@@ -49,11 +50,15 @@ class Target(Store):
             )
 
     def create_root(self) -> None:
+        absent = [folder for folder in (self.config.path, *self.config.path.parents) if not folder.exists()]
         self.config.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in absent:
+            with suppress(PermissionError):  # a folder that one may write in, but not read
+                _sync(folder.parent.resolve())
 
     def put(self, path: str, stream: Readable) -> None:
         with self._parent(path, create=True) as (folder, name):
-            _write(folder, name, stream)
+            _write(folder, name, stream, self.config.path / path)
             os.fsync(folder)
 
     def commit(self, path: str, data: bytes) -> None:
@@ -62,10 +67,7 @@ class Target(Store):
                 raise FileExistsError(f"{path} exists already")
             temporary = f".{name}.{os.urandom(8).hex()}"
             try:
-                with open(os.open(temporary, _NEW_FILE, 0o600, dir_fd=folder), "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+                _write(folder, temporary, io.BytesIO(data), self.config.path / path)
                 os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             except BaseException:
                 _remove(folder, temporary)
@@ -77,11 +79,11 @@ class Target(Store):
             below = Path(parent).relative_to(folder).as_posix()
             with self._folder(f"{path}/{below}".removesuffix("/."), create=True) as there:
                 for name in sorted(names):
-                    _link_or_copy(os.path.join(parent, name), there, name)
+                    _link_or_copy(os.path.join(parent, name), there, name, self.config.path / path / below / name)
                 os.fsync(there)
 
     def get(self, path: str) -> AbstractContextManager[Readable]:
-        with self._parent(path) as (folder, name):
+        with self._parent(path) as (folder, name), _naming(self.config.path / path):
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -129,11 +131,14 @@ class Target(Store):
             descriptor = os.open(self.config.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise self._no_root() from None
+        place = self.config.path
         try:
             for name in path.split("/") if path else ():
-                if create:
-                    _make(descriptor, name)
-                below = os.open(name, _FOLDER, dir_fd=descriptor)
+                place /= name
+                with _naming(place):
+                    if create:
+                        _make(descriptor, name)
+                    below = os.open(name, _FOLDER, dir_fd=descriptor)
                 os.close(descriptor)
                 descriptor = below
             yield descriptor
@@ -150,37 +155,59 @@ def _make(folder: int, name: str) -> None:
     os.fsync(folder)
 
 
-def _write(folder: int, name: str, stream: Readable) -> None:
-    """Write a new file to the end of the stream and sync it. After an exception a part may be there."""
-    with open(os.open(name, _NEW_FILE, 0o600, dir_fd=folder), "wb", buffering=0) as file:
+def _write(folder: int, name: str, stream: Readable, place: Path) -> None:
+    """Write a new file to the end of the stream and sync it. After an exception a part may be there.
+
+    Our own errors name the file by its `place`; those of the stream pass as they are.
+    """
+    with _naming(place):
+        descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
+    with open(descriptor, "wb", buffering=0) as file:
         while block := stream.read(BLOCK):
             view = memoryview(block)
-            while view:
-                view = view[file.write(view) :]
-        os.fsync(file.fileno())
+            with _naming(place):
+                while view:
+                    view = view[file.write(view) :]
+        with _naming(place):
+            os.fsync(descriptor)
 
 
-def _link_or_copy(source: str, folder: int, name: str) -> None:
-    """Bring a private local file into a folder: as a hard link where that gives a file of our own, else as a copy."""
+@contextmanager
+def _naming(place: Path) -> Iterator[None]:
+    """Let an error tell which file it is about: a full disk, for one, does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(place)
+        raise
+
+
+def _link_or_copy(source: str, folder: int, name: str, place: Path) -> None:
+    """Bring a local file into a folder: as a hard link where that gives a private file of our own, else as a copy."""
     try:
         os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
-    except FileExistsError:
-        raise
     except OSError:  # another file system, or one that has no links
         linked = False
     else:
-        linked = os.stat(name, dir_fd=folder, follow_symlinks=False).st_nlink == 2
-        if not linked:  # another target has linked it before us: one disk error would hit both
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        # A third link is another target's, and one disk error would hit both.
+        linked = status.st_nlink == 2 and status.st_mode == stat.S_IFREG | 0o600
+        if not linked:
             os.unlink(name, dir_fd=folder)
     if linked:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(name, folder)
     else:
         with open(source, "rb") as stream:
-            _write(folder, name, stream)
+            _write(folder, name, stream, place)
+
+
+def _sync(path: str | Path, folder: int | None = None) -> None:
+    """Let a file or a folder reach the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(folder: int, name: str) -> None:
