@@ -20,6 +20,8 @@ smartquotes = False  # `--to` must stay what one types
 default_role = "literal"  # in docstrings and here, `word` is a word of code
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["wrap.css"]
 html_title = f"Pickup {release}"
 html_copy_source = False
 html_show_sphinx = False
