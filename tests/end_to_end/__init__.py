@@ -1,0 +1,1 @@
+"""End to end: the real command, in a process of its own, in the environment that cron gives."""
