@@ -41,7 +41,7 @@ _CAPABILITY = "SCHILY.xattr.security.capability"
 _ESCAPE = re.compile(r"\\([0-7]{3}|.)", re.DOTALL)
 _SHORT_ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
 _LISTED = re.compile(
-    r"(\S)(\S{9})[+.]? +(\S+) +(\d+|\d+,\d+) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) (.*)", re.DOTALL
+    r"(\S)(\S{9})[+.*]? +(\S.*?) +(\d+|\d+,\d+) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) (.*)", re.DOTALL
 )
 
 
@@ -234,9 +234,14 @@ def _plain(name: str) -> str:
 @contextlib.contextmanager
 def _left_out(names: Collection[str], folder: Path) -> Iterator[list[str]]:
     """Give tar's options to leave members out; most stand in a file, as there may be more than a command line takes."""
-    plain = [name for name in names if "\n" not in name and name == name.rstrip()]
-    with _names_file(plain, b"\n", folder) as file:
-        yield [f"--exclude-from={file}", *(f"--exclude={name}" for name in names if name not in plain)]
+    lines = [name for name in names if _is_line(name)]
+    with _names_file(lines, b"\n", folder) as file:
+        yield [f"--exclude-from={file}", *(f"--exclude={name}" for name in names if not _is_line(name))]
+
+
+def _is_line(name: str) -> bool:
+    """Tell whether tar reads this name from a file as it is: it takes away white space at the end of a line."""
+    return "\n" not in name and name == name.rstrip()
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pickup_core.artefact import Readable
-from pickup_core.errors import DamageError, StoreError, UsageError
+from pickup_core.errors import ConfigError, DamageError, StoreError, UsageError
 from pickup_core.manifest import LONGEST, Manifest, UnfinishedError, decode, started_at
 from pickup_core.store import Store
 from pickup_core.trust import private_folder
@@ -27,6 +28,7 @@ MARK_FILE = "PICKUP.txt"
 MANIFEST_COPY = "manifest.json"
 LATEST = "latest"
 _MARKERS = {".json": "complete", ".partial.json": "partial"}
+_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LONGEST_REASON = 4096
 
 log = logging.getLogger("pickup.catalogue")
@@ -120,8 +122,8 @@ class Catalogue:
         self.cache = cache
 
     def jobs(self) -> list[str]:
-        """List the jobs that have a folder in this place."""
-        return sorted(item.name for item in self.store.listdir() if item.is_folder and not item.name.startswith("."))
+        """List the folders in this place that have the name of a job."""
+        return sorted(item.name for item in self.store.listdir() if item.is_folder and _JOB.fullmatch(item.name))
 
     def backups(self, job: str) -> list[Backup]:
         """List the backups of a job, the newest first. What is not named like a part of one is passed over."""
@@ -168,27 +170,24 @@ class Catalogue:
             raise UsageError(f"target {self.name} holds no backup of job {job}", hint=f"it holds jobs: {there}")
         if name != LATEST:
             return self._named(job, name, backups)
-        finished = []
+        passed: list[Backup] = []
         for backup in backups:
-            if before is None or backup.started < before:
-                if backup.is_finished:
-                    finished.append(backup)
-                elif backup.marker:
-                    log.warning("target %s: %s is damaged and passed over", self.name, backup.manifest_path)
-        for passed, backup in enumerate(finished):
-            if holds(backup.manifest):
+            if before is not None and backup.started >= before:
+                continue
+            if backup.is_finished and holds(backup.manifest):
                 if passed:
-                    log.info(
-                        "passed over %d newer backups, the newest is %s: they lack what is asked for",
-                        passed,
-                        finished[0].id,
-                    )
+                    what = "passed over %d newer backups, the newest is %s: they lack what is asked for"
+                    log.info(what, len(passed), passed[0].id)
                 return backup
+            if backup.is_finished:
+                passed.append(backup)
+            elif backup.marker:
+                log.warning("target %s: %s is damaged and passed over", self.name, backup.manifest_path)
         moment = f" and was started before {local_time(before)}" if before else ""
         hint = "pickup.py list shows what there is"
-        if finished:
-            names = ", ".join(entry.name for entry in finished[0].manifest.entries if entry.status == "ok") or "nothing"
-            hint = f"{finished[0].id} holds {names} without failure; a backup that is named is taken as it is"
+        if passed:
+            names = ", ".join(entry.name for entry in passed[0].manifest.entries if entry.status == "ok") or "nothing"
+            hint = f"{passed[0].id} holds {names} without failure; a backup that is named is taken as it is"
         raise UsageError(f"target {self.name} holds no backup of job {job} {which}{moment}", hint=hint)
 
     def _named(self, job: str, name: str, backups: Iterable[Backup]) -> Backup:
@@ -222,7 +221,7 @@ class ManifestCache:
     def put(self, backup: Backup, data: bytes) -> None:
         """Remember a manifest. A copy that cannot be written is not missed."""
         path = self._path(backup)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ConfigError):
             for folder in (self._folder.parent, self._folder, path.parent.parent, path.parent):
                 private_folder(folder)
             with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:

@@ -119,6 +119,8 @@ class Child:
             what = "there is no such file, or not the interpreter that its first line names"
             raise ProcessError(f"{command[0]} cannot be run: {what}") from None
         except PermissionError as error:
+            if "/" not in command[0]:  # a folder of PATH that we may not look into ends here too
+                require_program(command[0])
             raise ProcessError(f"{command[0]} cannot be executed: {error.strerror}") from None
         self._drain = threading.Thread(target=self._collect, name=f"stderr of {self.name}", daemon=True)
         self._drain.start()

@@ -222,7 +222,7 @@ def _duration(text: str) -> float:
 def _moment(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-11-17 or '2026-11-17 18:00'") from None
 
 

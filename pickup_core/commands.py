@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -55,13 +56,18 @@ class Session:
 
     @property
     def exit_code(self) -> int:
-        return worst([self.report.exit_code, ExitCode.WARNINGS if self.logs.is_broken else ExitCode.OK])
+        is_worth_a_look = self.logs.is_broken or self.logs.has_warned
+        return worst([self.report.exit_code, ExitCode.WARNINGS if is_worth_a_look else ExitCode.OK])
 
 
 def carry_out(options: argparse.Namespace) -> int:
     """Carry out a parsed command line and give the exit code."""
     session = Session(options)
     _COMMANDS[options.command](session)
+    if session.exit_code and not session.logs.reach_stderr:
+        print(
+            f"ERROR: ended with status {session.exit_code}; what LOGGING in the config names tells why", file=sys.stderr
+        )
     return session.exit_code
 
 
@@ -104,13 +110,22 @@ def _reading(session: Session) -> Reading:
     if getattr(options, "folder", None) is not None:
         store = LooseFolder(options.folder)
         place = Catalogue(str(options.folder), store)
-        hint = f"--job, one of: {', '.join(place.jobs())}"
-        return Reading([place], _job(options.job or store.job, hint), None)
+        jobs = [job for job in place.jobs() if place.backups(job)]
+        if not jobs:
+            hint = "name the folder of a backup, of a job, or of a whole target"
+            raise UsageError(f"--from {options.folder}: there are no backups in it", hint=hint)
+        name = options.job or store.job or (jobs[0] if len(jobs) == 1 or _asks_for_all_jobs(options) else None)
+        return Reading([place], _job(name, f"--job, one of: {', '.join(jobs)}"), None)
     config = session.config(generators=False)
-    job = _job(getattr(options, "job", None) or config.job, "--job, or JOB in the config")
+    name = options.job or config.job or ("any" if _asks_for_all_jobs(options) else None)
+    job = _job(name, "--job, or JOB in the config")
     cache = ManifestCache(config.state_folder)
     targets = chosen(config.targets, [options.target] if getattr(options, "target", None) else [])
     return Reading([Catalogue(t.name, t.store(), cache) for t in targets], job, History(config.state_folder, job))
+
+
+def _asks_for_all_jobs(options: argparse.Namespace) -> bool:
+    return getattr(options, "all_jobs", False)
 
 
 def _job(name: str | None, hint: str) -> str:
@@ -133,9 +148,10 @@ def _list(session: Session) -> None:
     if session.options.json:
         print(json.dumps([_as_json(backup) for backup in found], indent=1))
     elif not found:
-        log.info("no backups of job %s", reading.job)
+        log.info("no backups of %s", "any job" if session.options.all_jobs else f"job {reading.job}")
     else:
-        _print_table([["TARGET", "BACKUP", "LOCAL TIME", "AGE", "STATUS", "SIZE", "ARTEFACTS"], *map(_as_row, found)])
+        rows = [["JOB", "TARGET", "BACKUP", "LOCAL TIME", "AGE", "STATUS", "SIZE", "ARTEFACTS"], *map(_as_row, found)]
+        _print_table(rows if session.options.all_jobs else [row[1:] for row in rows])
 
 
 def _as_json(backup: Backup) -> dict[str, Any]:
@@ -156,6 +172,7 @@ def _as_row(backup: Backup) -> list[str]:
     manifest = backup.manifest if backup.is_finished else None
     count = str(sum(len(entry.artefacts) for entry in manifest.entries)) if manifest else "-"
     return [
+        backup.job,
         backup.catalogue.name,
         backup.id,
         local_time(backup.started),
@@ -331,7 +348,9 @@ def _keep(session: Session) -> None:
             ambiguous |= {backup.id for backup in matching[1:]}
     if not found:
         what = "" if options.backup == LATEST else f" whose name begins with {options.backup!r}"
-        hint = f"give more of its name: {', '.join(sorted(ambiguous)[:5])}" if ambiguous else "pickup.py list shows them"
+        hint = (
+            f"give more of its name: {', '.join(sorted(ambiguous)[:5])}" if ambiguous else "pickup.py list shows them"
+        )
         raise UsageError(f"no target holds one finished backup of job {job}{what}", hint=hint)
 
 

@@ -208,7 +208,7 @@ def _message(error: Mapping[str, Any], place: Sequence[str], model: type[Options
     if error["type"] == "missing":
         return "is missing"
     message = re.sub(r"^(Value error, |(Input|String|List) (?=should|is))", "", error["msg"])
-    return message.replace(" for <class 'pathlib.Path'>", "")
+    return re.sub(r" for <class 'pathlib[\w.]*'>", "", message)
 
 
 def _got(error: Mapping[str, Any], place: Sequence[str]) -> str:

@@ -7,8 +7,9 @@ from typing import Any, cast
 from pickup_core.archive import Listed, read_listing
 from pickup_core.artefact import ARCHIVE_SUFFIX, CONTENTS_SUFFIX
 from pickup_core.catalogue import Backup
+from pickup_core.errors import DamageError
 from pickup_core.manifest import EntryRecord, StoredArtefact
-from pickup_core.streams import decompressed
+from pickup_core.streams import decompressed, decompression_errors
 
 
 def archives(entry: EntryRecord) -> Iterator[tuple[StoredArtefact, StoredArtefact | None]]:
@@ -28,9 +29,15 @@ def find(backup: Backup, pattern: re.Pattern[str]) -> Iterator[tuple[EntryRecord
 
 
 def listing(backup: Backup, contents: StoredArtefact) -> Iterator[Listed]:
-    """Give the lines of a stored list of contents."""
-    with backup.open(contents.path) as stream:
-        yield from read_listing(_lines(decompressed(stream, contents.compression)))
+    """Give the lines of a stored list of contents. Raises `DamageError` where it is missing or cannot be read."""
+    where = f"{backup.folder}/{contents.path}"
+    try:
+        with backup.open(contents.path) as stream:
+            yield from read_listing(_lines(decompressed(stream, contents.compression)))
+    except FileNotFoundError:
+        raise DamageError(f"{where} is missing") from None
+    except decompression_errors() as error:
+        raise DamageError(f"{where} cannot be uncompressed: {error}") from error
 
 
 def _lines(stream: Any) -> Iterator[bytes]:

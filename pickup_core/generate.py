@@ -30,6 +30,7 @@ def generate(
     """
     outcome = Outcome()
     stored: dict[str, StoredArtefact] = {}
+    taken: set[str] = set()
     log.info("%s: starts", entry.label)
     with report.attempt(entry.where, outcome), staging.scratch() as scratch:
         with contextlib.closing(_artefacts(entry, scratch)) as artefacts:
@@ -37,7 +38,6 @@ def generate(
                 with report.attempt(entry.where, outcome):
                     if artefact.name in stored:
                         raise PickupError(f"two artefacts have the name {artefact.name!r}")
-                    taken = {existing.path.rpartition("/")[2].casefold() for existing in stored.values()}
                     method = entry.keys.compression or config.compression
                     stored[artefact.name] = _store(artefact, entry, staging, method, taken)
                     _note_judgement(artefact, entry, report, outcome)
@@ -65,7 +65,11 @@ def _artefacts(entry: GeneratorEntry, scratch: Path) -> Generator[Artefact, None
         yield from _left_in(scratch)
         return
     try:
-        yield from produced
+        for artefact in produced:
+            if not isinstance(artefact, Artefact):
+                what = f"yielded a {type(artefact).__name__}, and no Artefact"
+                raise PickupError(what, hint="yield Artefact(name, source)")
+            yield artefact
     finally:
         if hasattr(produced, "close"):
             produced.close()
@@ -84,15 +88,17 @@ def _left_in(folder: Path) -> Iterator[Artefact]:
 def _store(
     artefact: Artefact, entry: GeneratorEntry, staging: Staging, compression: Compression, taken: set[str]
 ) -> StoredArtefact:
-    """Bring one artefact through the byte path. Raises whatever went wrong; then there is no file."""
-    suffix = compression_suffix(compression.method)
-    name = stored_name(artefact.name, {existing.removesuffix(suffix) for existing in taken})
-    path = f"{entry.folder}/{name}{suffix}"
+    """Bring one artefact through the byte path. Raises whatever went wrong; then there is no file. `taken` are the
+    stored names of the entry's other artefacts, without suffix and case-folded; this one's is added.
+    """
+    name = stored_name(artefact.name, taken)
+    path = f"{entry.folder}/{name}{compression_suffix(compression.method)}"
     with staging.sink(path) as sink:
         digest = Digest(sink)
         with artefact.source as stream:
             compressed = Compressed(stream, compression)
             transfer(compressed, digest)
+    taken.add(name.casefold())
     return StoredArtefact(
         path=path,
         size=digest.size,

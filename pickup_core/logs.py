@@ -38,10 +38,13 @@ class Formatter(logging.Formatter):
 
 
 class Logs:
-    """The logging of one process. `is_broken` tells whether a message could not be written where it belongs."""
+    """The logging of one process. `is_broken` tells whether a message could not be written where it belongs, and
+    `has_warned` whether there was a warning or worse: then the exit code is 1 at least.
+    """
 
     def __init__(self) -> None:
         self.is_broken = False
+        self.has_warned = False
         self._console = (False, False)
 
     def to_console(self, quiet: bool, debug: bool) -> None:
@@ -57,6 +60,7 @@ class Logs:
         err.setFormatter(Formatter("%(levelname)s: %(message)s"))
         logging.basicConfig(handlers=[err] if quiet and not debug else [out, err], level=logging.INFO, force=True)
         logging.getLogger("pickup").setLevel(logging.DEBUG)
+        self._watch()
 
     def to_file(self, folder: Path) -> None:
         """Send everything to `pickup.log` in this folder too. Where that cannot be, a warning says so."""
@@ -87,10 +91,35 @@ class Logs:
         loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
         for handler in {handler for logger in loggers for handler in logger.handlers}:
             handler.setFormatter(_Redacting(handler.formatter or logging.Formatter()))
+        self._watch()
+
+    def _watch(self) -> None:
+        """Note the warnings of all that Pickup does, wherever the messages go."""
+        logger = logging.getLogger("pickup")
+        for handler in [handler for handler in logger.handlers if isinstance(handler, _Watch)]:
+            logger.removeHandler(handler)
+        logger.addHandler(_Watch(self))
+
+    @property
+    def reach_stderr(self) -> bool:
+        """Tell whether errors are seen on stderr, where cron looks for them: not so with some LOGGING."""
+        handlers = [*logging.getLogger().handlers, *logging.getLogger("pickup").handlers]
+        return any(getattr(handler, "stream", None) is sys.stderr for handler in handlers)
 
     def _tell_broken(self, what: str, error: Exception) -> None:
         self.is_broken = True
         logging.getLogger("pickup.logs").warning("%s: %s", what, explained(error))
+
+
+class _Watch(logging.Handler):
+    """Writes nothing; notes that there was a warning."""
+
+    def __init__(self, logs: Logs) -> None:
+        super().__init__(logging.WARNING)
+        self._logs = logs
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._logs.has_warned = True
 
 
 class _Redacting(logging.Formatter):

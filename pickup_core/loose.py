@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from pickup_core.artefact import Readable
-from pickup_core.catalogue import MANIFEST_COPY
+from pickup_core.catalogue import MANIFEST_COPY, MARK_FILE
 from pickup_core.errors import DamageError, StoreError, UsageError
 from pickup_core.manifest import LONGEST, Manifest, UnfinishedError, decode, started_at
 from pickup_core.store import Item, Store
@@ -91,6 +91,9 @@ class LooseFolder(Store):
         try:
             return decode(_beginning(self._folder / MANIFEST_COPY))
         except FileNotFoundError:
+            if (self._folder / MARK_FILE).is_file():
+                hint = "where the backup was copied from, its manifest lies beside its folder"
+                raise DamageError(f"{self._folder / MANIFEST_COPY} is missing", hint) from None
             return None
         except UnfinishedError:
             raise DamageError(f"{self._folder / MANIFEST_COPY} is cut off") from None

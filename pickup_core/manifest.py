@@ -144,7 +144,7 @@ def _check_whole(data: bytes) -> None:
     """Raise `UnfinishedError` for the beginning of a manifest, and `DamageError` for what no interruption leaves: that
     must not be taken for a backup that was never finished, and so be deleted.
     """
-    body, has_last_member, end = data.rpartition(_LAST_MEMBER)
+    body, has_last_member, end = data.partition(_LAST_MEMBER)
     expected = hashlib.sha256(body + b"\n").hexdigest().encode() + b'"\n}\n'
     if has_last_member and end == expected:
         return

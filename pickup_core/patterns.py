@@ -18,15 +18,18 @@ def search_expression(pattern: str) -> re.Pattern[str]:
     """Give the regular expression for looking a file up among member names, which begin with the archived folder's own.
 
     A pattern without a leading `/` matches at any depth. One with it may be the absolute path on the host, whose first
-    parts no member name has.
+    parts no member name has, but in an archive of `/` itself, where they begin with a dot; then what is left of it
+    begins with a folder's own name, and not with a wildcard.
     """
     if not pattern.startswith("/"):
         return re.compile(f"(?:.*/)?{_translated(pattern.strip('/'))}(?:/.*)?\\Z", re.DOTALL)
     parts = pattern.strip("/").split("/")
-    ends = "|".join(_translated("/".join(parts[start:])) for start in range(len(parts)))
-    return re.compile(f"(?:\\./)?(?:{ends})(?:/.*)?\\Z", re.DOTALL)  # in an archive of / names begin with a dot
+    whole = _translated("/".join(parts))
+    ends = [_translated("/".join(parts[start:])) for start in range(1, len(parts)) if not _WILD.search(parts[start])]
+    return re.compile(f"(?:{'|'.join([f'(?:[.]/)?{whole}', *ends])})(?:/.*)?\\Z", re.DOTALL)
 
 
+_WILD = re.compile(r"[*?\[]")
 _PART = re.compile(r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^]]*\]|\\.|.", re.DOTALL)
 
 

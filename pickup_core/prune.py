@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pickup_core.catalogue import MARK_FILE, Backup, Catalogue, read_small
-from pickup_core.errors import PickupError
+from pickup_core.errors import PickupError, StoreError
 from pickup_core.manifest import Manifest, started_at
 from pickup_core.publish import is_mark_of, mark_text
 from pickup_core.retention import Decision, Holding, Policy, decide, deletes_too_much
@@ -120,6 +120,8 @@ def delete_backup(backup: Backup) -> None:
     if backup.marker:
         store.delete(backup.manifest_path)
     for item in store.listdir(backup.folder):
+        if "/" in item.name or item.name in (".", ".."):
+            raise StoreError(f"{backup.folder} is listed with a name that leads out of it: {item.name!r}")
         if item.name != MARK_FILE:
             store.delete(f"{backup.folder}/{item.name}")
     store.delete(backup.folder)

@@ -11,7 +11,6 @@ import re
 import shutil
 import stat
 import tempfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,12 +18,13 @@ from pathlib import Path, PurePosixPath
 from pickup_core.archive import Members, check_members, unpack
 from pickup_core.artefact import ARCHIVE_SUFFIX, Readable
 from pickup_core.catalogue import Backup
-from pickup_core.errors import DamageError, PickupError, RefusedError, UsageError
+from pickup_core.errors import DamageError, PickupError, ProcessError, RefusedError, UsageError
 from pickup_core.find import archives, listing
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact
 from pickup_core.patterns import search_expression
+from pickup_core.report import explained
 from pickup_core.store import BLOCK
-from pickup_core.streams import Digest, compression_suffix, decompressed, transfer, zstd
+from pickup_core.streams import Digest, compression_suffix, decompressed, decompression_errors, transfer
 from pickup_core.wording import in_words
 
 
@@ -122,32 +122,44 @@ def restore(backup: Backup, chosen: Chosen, wish: Wish) -> Restored:
     """Restore the chosen artefacts to `wish.to/PROFILE/ENTRY/...`.
 
     Raises `DamageError` where a stored file is not what was stored, or an archive could harm, and `RefusedError` where
-    something is in the way; in both cases the destination is as it was. Raises `PickupError` where space is lacking.
+    something is in the way; in both cases the destination is as it was. Raises `PickupError` where space is lacking,
+    and for whatever else the destination's file system has against it.
     """
-    with _spool(wish.to) as spool:
-        free, needed = shutil.disk_usage(spool).free, space_needed(chosen, wish)
-        if needed > free:
-            raise PickupError(
-                f"restoring takes up to {in_words(needed)}, but {wish.to} has {in_words(free)} left",
-                hint="use another --to",
-            )
-        fresh, restored = spool / "fresh", Restored(artefacts=len(chosen))
-        files = [(entry, artefact, _fetched(backup, artefact, spool, wish)) for entry, artefact in chosen]
-        wanted = [search_expression(pattern) for pattern in wish.paths]
-        symlinks: dict[str, set[str]] = {}
-        for entry, artefact, file in files:
-            folder = fresh / PurePosixPath(artefact.path).parent
-            folder.mkdir(parents=True, exist_ok=True)
-            if wish.as_stored:
-                file.rename(fresh / artefact.path)
-            elif artefact.name.endswith(ARCHIVE_SUFFIX):
-                members = Members(symlinks=symlinks.setdefault(entry.name, set()))
-                _unpack(artefact, file, folder, members, wanted, wish.privileged)
-                restored.count(members)
-            else:
-                _write_uncompressed(artefact, file, fresh / artefact.path)
-            file.unlink(missing_ok=True)
-        _move_into_place(fresh, wish.to, wish.overwrite)
+    try:
+        with _spool(wish.to) as spool:
+            return _restore_through(spool, backup, chosen, wish)
+    except OSError as error:
+        raise PickupError(f"restoring to {wish.to} failed: {explained(error)}") from error
+
+
+def _restore_through(spool: Path, backup: Backup, chosen: Chosen, wish: Wish) -> Restored:
+    free, needed = shutil.disk_usage(spool).free, space_needed(chosen, wish)
+    if needed > free:
+        raise PickupError(
+            f"restoring takes up to {in_words(needed)}, but {wish.to} has {in_words(free)} left",
+            hint="use another --to",
+        )
+    fresh, restored = spool / "fresh", Restored(artefacts=len(chosen))
+    files = [(entry, artefact, _fetched(backup, artefact, spool, wish)) for entry, artefact in chosen]
+    wanted = [search_expression(pattern) for pattern in wish.paths]
+    symlinks: dict[str, set[str]] = {}
+    for number, (entry, artefact, file) in enumerate(files):
+        folder = _made(fresh, PurePosixPath(artefact.path).parent)
+        if wish.as_stored:
+            file.rename(fresh / artefact.path)
+        elif artefact.name.endswith(ARCHIVE_SUFFIX):
+            members = Members(symlinks=symlinks.setdefault(entry.name, set()))
+            unpacked = spool / f"unpacked-{number}"  # of its own: tar follows links that were there before it
+            unpacked.mkdir(mode=0o700)
+            _unpack(artefact, file, unpacked, members, wanted, wish.privileged)
+            look = unpacked.lstat()
+            _merge(unpacked, folder, overwrite=True)
+            _copy_look(unpacked, look, folder)
+            restored.count(members)
+        else:
+            _write_uncompressed(artefact, file, fresh / artefact.path)
+        file.unlink(missing_ok=True)
+    _move_into_place(fresh, wish.to, wish.overwrite)
     return restored
 
 
@@ -185,7 +197,9 @@ def _mentions(backup: Backup, contents: StoredArtefact, wanted: Sequence[re.Patt
 @contextlib.contextmanager
 def _spool(destination: Path) -> Iterator[Path]:
     """Give a private folder inside the destination, which is made where it is absent and removed if it stays empty."""
-    is_new = not destination.exists()
+    if destination.exists() and not destination.is_dir():
+        raise RefusedError(f"{destination} is not a folder", hint="use another --to")
+    made = [folder for folder in (destination, *destination.parents) if not folder.exists()]
     destination.mkdir(mode=0o700, parents=True, exist_ok=True)
     spool = Path(tempfile.mkdtemp(prefix=".pickup-", dir=destination))
     try:
@@ -193,15 +207,28 @@ def _spool(destination: Path) -> Iterator[Path]:
     finally:
         _make_removable(spool)
         shutil.rmtree(spool)
-        if is_new and not any(destination.iterdir()):
-            destination.rmdir()
+        for folder in made:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
+
+
+def _made(folder: Path, below: PurePosixPath) -> Path:
+    """Give a folder below another one, made where it is absent, and private as all between."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for part in below.parts:
+        folder /= part
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def _make_removable(folder: Path) -> None:
-    """Let us delete what was unpacked: an archive may hold folders that not even their owner may write."""
+    """Let us delete what was unpacked: an archive may hold folders that not even their owner may read or write."""
     if os.geteuid() != 0:
-        for path, _, _ in os.walk(folder):
-            os.chmod(path, 0o700)
+        for path, folders, _ in os.walk(folder):
+            for name in folders:
+                if not os.path.islink(os.path.join(path, name)):
+                    os.chmod(os.path.join(path, name), 0o700)
 
 
 def _fetched(backup: Backup, artefact: StoredArtefact, spool: Path, wish: Wish) -> Path:
@@ -222,27 +249,32 @@ def _fetched(backup: Backup, artefact: StoredArtefact, spool: Path, wish: Wish) 
 
 @contextlib.contextmanager
 def _uncompressed(artefact: StoredArtefact, file: Path) -> Iterator[Readable]:
-    """Give the content of a spooled file; whatever is wrong with its compression or size is a `DamageError`."""
+    """Give the content of a spooled file. What is wrong with its compression or size is a `DamageError`; this and what
+    tar says names the artefact.
+    """
     try:
         with file.open("rb") as stream:
-            yield _Bounded(decompressed(stream, artefact.compression), artefact)
-    except (EOFError, zlib.error, zstd().ZstdError) as error:
-        raise DamageError(f"{artefact.path} cannot be uncompressed: {error}") from error
+            yield _Bounded(decompressed(stream, artefact.compression), artefact.uncompressed_size)
+    except decompression_errors() as error:
+        raise DamageError(f"{artefact.path}: cannot be uncompressed: {error}") from error
+    except (DamageError, ProcessError) as error:
+        raise type(error)(f"{artefact.path}: {error.message}", error.hint) from error
 
 
 class _Bounded:
     """A stream that raises `DamageError` where it has more bytes than the manifest says."""
 
-    def __init__(self, stream: Readable, artefact: StoredArtefact) -> None:
+    def __init__(self, stream: Readable, size: int) -> None:
         self._stream = stream
-        self._left = artefact.uncompressed_size
-        self._path = artefact.path
+        self._left = size
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size if size > 0 else BLOCK)
         self._left -= len(data)
         if self._left < 0:
-            raise DamageError(f"{self._path} is larger than its manifest says")
+            raise DamageError("is larger than its manifest says")
+        if not data and self._left > 0:
+            raise DamageError("is smaller than its manifest says")
         return data
 
 
@@ -254,19 +286,19 @@ def _unpack(
     wanted: Sequence[re.Pattern[str]],
     privileged: bool,
 ) -> None:
-    try:
-        with _uncompressed(artefact, file) as stream:
-            check_members(stream, members, wanted)
-    except DamageError as error:
-        raise DamageError(f"{artefact.path}: {error.message}", error.hint) from error
+    with _uncompressed(artefact, file) as stream:
+        check_members(stream, members, wanted)
     with _uncompressed(artefact, file) as stream:
         unpack(stream, folder, members, privileged)
 
 
 def _write_uncompressed(artefact: StoredArtefact, file: Path, path: Path) -> None:
     suffix = compression_suffix(artefact.compression)
-    with _uncompressed(artefact, file) as stream, open(path.with_name(path.name.removesuffix(suffix)), "xb") as out:
-        transfer(stream, out)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with _uncompressed(artefact, file) as stream:
+        descriptor = os.open(path.with_name(path.name.removesuffix(suffix)), flags, 0o600)
+        with open(descriptor, "wb") as out:
+            transfer(stream, out)
 
 
 def _move_into_place(fresh: Path, destination: Path, overwrite: bool) -> None:
@@ -286,15 +318,20 @@ def _conflicts(fresh: Path, destination: Path, overwrite: bool) -> Iterator[Path
     """Give what is in the way: anything but a folder for a folder; with `overwrite` only a folder for a file and the
     like.
     """
-    with os.scandir(fresh) as items:
+    with _opened_up(fresh), _opened_up(destination, overwrite), os.scandir(fresh) as items:
         for item in items:
             there = destination / item.name
-            if not os.path.lexists(there):
+            try:
+                is_folder_there = stat.S_ISDIR(there.lstat().st_mode)
+            except FileNotFoundError:
                 continue
-            is_folder, folder_there = item.is_dir(follow_symlinks=False), there.is_dir() and not there.is_symlink()
-            if is_folder and folder_there:
+            except PermissionError:
+                yield there
+                continue
+            is_folder = item.is_dir(follow_symlinks=False)
+            if is_folder and is_folder_there:
                 yield from _conflicts(Path(item.path), there, overwrite)
-            elif is_folder or folder_there or not overwrite:
+            elif is_folder or is_folder_there or not overwrite:
                 yield there
 
 
@@ -302,16 +339,37 @@ def _merge(fresh: Path, destination: Path, overwrite: bool) -> None:
     """Move each item; a folder that is there already keeps its own attributes, but for `overwrite`."""
     with os.scandir(fresh) as items:
         for item in list(items):
-            there = destination / item.name
+            path, there = Path(item.path), destination / item.name
             if item.is_dir(follow_symlinks=False) and there.is_dir() and not there.is_symlink():
-                _merge(Path(item.path), there, overwrite)
+                before = path.lstat()
+                with _opened_up(path), _opened_up(there, overwrite):
+                    _merge(path, there, overwrite)
                 if overwrite:
-                    status = item.stat(follow_symlinks=False)
-                    with contextlib.suppress(PermissionError):
-                        os.chown(there, status.st_uid, status.st_gid)
-                    shutil.copystat(item.path, there)
+                    _copy_look(path, before, there)
             else:
-                _rename(Path(item.path), there)
+                _rename(path, there)
+
+
+def _copy_look(folder: Path, before: os.stat_result, there: Path) -> None:
+    """Give a folder the owner, mode, attributes and times that another had before things were moved out of it."""
+    with contextlib.suppress(PermissionError):
+        os.chown(there, before.st_uid, before.st_gid)
+    shutil.copystat(folder, there)
+    os.utime(there, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@contextlib.contextmanager
+def _opened_up(folder: Path, asked_for: bool = True) -> Iterator[None]:
+    """Let an ordinary user read and write a folder of their own for a while, whatever its mode."""
+    mode = stat.S_IMODE(folder.lstat().st_mode)
+    if not asked_for or os.geteuid() == 0 or mode & stat.S_IRWXU == stat.S_IRWXU:
+        yield
+        return
+    folder.chmod(mode | stat.S_IRWXU)
+    try:
+        yield
+    finally:
+        folder.chmod(mode)
 
 
 def _rename(path: Path, there: Path) -> None:

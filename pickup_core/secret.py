@@ -150,7 +150,9 @@ def clean_environment() -> dict[str, str]:
 
 
 def masked_source(source: str) -> str:
-    """Give Python source with every secret in it masked: known values, and literals under a name like `password`."""
+    """Give Python source with every secret in it masked: known values, and literals under a name like `password`, which
+    are known from then on.
+    """
     lines = re.findall(r".*?(?:\r\n?|\n)|.+", source, re.DOTALL)  # as Python counts them, unlike str.splitlines
     for first, start, last, end in sorted(_secret_places(ast.parse(source)), reverse=True):
         head, tail = lines[first - 1].encode()[:start].decode(), lines[last - 1].encode()[end:].decode()
@@ -171,6 +173,9 @@ def _secret_places(tree: ast.AST) -> set[tuple[int, int, int, int]]:
     for name, value in _named_values(tree):
         if speaks_of_secret(name):
             found += _texts(value)
+    for text in found:
+        if isinstance(text, ast.Constant) and isinstance(text.value, str):
+            _remember(text.value)
     around: dict[int, ast.expr] = {}  # what lies in an f-string, to that f-string: it is masked as a whole
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
@@ -229,6 +234,7 @@ def _remember(value: str) -> None:
     quoted = urllib.parse.quote(value, safe="", errors="surrogateescape")
     form = urllib.parse.quote_plus(value, errors="surrogateescape")
     spellings = {value, encoded, encoded.rstrip("="), for_urls, for_urls.rstrip("="), quoted, form, shlex.quote(value),
+                 urllib.parse.quote(value, errors="surrogateescape"),
                  repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}  # fmt: skip
     known = sorted({*_spellings, *spellings}, key=len, reverse=True)
     _spellings.clear()

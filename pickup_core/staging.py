@@ -189,10 +189,12 @@ def _free(folder: Path, reserve: Reserve) -> int:
 
 def _check_area(area: Path) -> None:
     """Make the area where it is absent. Raises `ConfigError` where somebody else could reach into it."""
-    private_folder(area)
-    for folder in (area, area.parent):
-        if folder.is_symlink():
-            raise ConfigError(f"STAGING_AREA: {folder} is a symbolic link", hint="name the folder that it leads to")
+    try:
+        private_folder(area)
+    except ConfigError as error:
+        raise ConfigError(f"STAGING_AREA: {error.message}", hint=error.hint) from None
+    if area.parent.is_symlink():
+        raise ConfigError(f"STAGING_AREA: {area.parent} is a symbolic link", hint="name the folder that it leads to")
     status = area.stat()
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         raise ConfigError(f"STAGING_AREA: {area} is not private", hint=f"chmod 700 {area}, and own it")

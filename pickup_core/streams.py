@@ -94,11 +94,15 @@ def transfer(reader: Readable, writer: Writable) -> None:
 
 
 def decompressed(stream: Readable, method: str) -> Readable:
-    """Give the original bytes of a stream that was compressed by this method. Reading raises `OSError`, `EOFError`,
-    `zlib.error` or the zstd library's `ZstdError` where the stream is damaged; a method that this version does not know
-    is a `PickupError`.
+    """Give the original bytes of a stream that was compressed by this method. Reading raises one of
+    `decompression_errors` where the stream is damaged; a method that this version does not know is a `PickupError`.
     """
     return _known(method).decompressor(stream)
+
+
+def decompression_errors() -> tuple[type[Exception], ...]:
+    """Give what reading a damaged compressed stream raises."""
+    return EOFError, gzip.BadGzipFile, zlib.error, zstd().ZstdError
 
 
 def compression_suffix(method: str) -> str:

@@ -42,6 +42,8 @@ def private_folder(path: Path) -> Path:
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
         status = path.stat()
+        if path.is_symlink():
+            raise ConfigError(f"{path} is a symbolic link", hint="name the folder that it leads to")
     except OSError as error:
         what = f": {error.filename}" if str(error.filename) != str(path) else ""
         raise ConfigError(f"folder {path} cannot be made: {_reason(error)}{what}") from None

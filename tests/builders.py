@@ -156,6 +156,9 @@ def ordinary_folder() -> Iterator[Path]:
             os.chown(folder, NOBODY, NOBODY)
         yield folder
     finally:
+        for parent, folders, _ in os.walk(folder):
+            for name in folders:
+                os.chmod(os.path.join(parent, name), 0o700)
         shutil.rmtree(folder)
 
 
@@ -177,3 +180,10 @@ def python(code: str, *arguments: str | Path, **options: Any) -> subprocess.Comp
 def as_ordinary_user(code: str, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run Python code as `nobody` where the tests run as root, else as we are."""
     return python(_AS_ORDINARY_USER + code, *arguments, **options)
+
+
+def plain_locale(**settings: str) -> dict[str, str]:
+    """Give this environment without a locale, and with these settings: `LC_ALL="C"`, by default."""
+    names = ("LC_", "LANG", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONCOERCECLOCALE")
+    rest = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    return {**rest, **(settings or {"LC_ALL": "C", "PYTHONUTF8": "0"})}

@@ -42,7 +42,7 @@ from pickup_core.profiles import config_class, describe, find_profile, load_prof
 from pickup_core.report import Report
 from pickup_core.staging import Staging
 from pickup_core.store import BLOCK
-from pickup_core.streams import decompressed
+from pickup_core.streams import decompressed, zstd
 from tests.builders import NOBODY, ROOT, config_text, loaded
 from tests.end_to_end.trees import everything_about
 
@@ -147,7 +147,14 @@ def answer(as_nobody: bool, keep: bool) -> None:
 
 
 def become_nobody() -> None:
-    """Go on as an ordinary user, where the tests run as root."""
+    """Go on as an ordinary user, where the tests run as root. Such a user may not be able to read Python's own library,
+    so what is imported late is imported before.
+    """
+    import _strptime  # noqa: F401
+
+    import humanize  # noqa: F401
+
+    zstd()
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)

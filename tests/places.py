@@ -228,7 +228,7 @@ class Interrupted(Watched):
             files = sorted(file for file in more[0].rglob("*") if file.is_file())
             for file in files[: len(files) // 2]:
                 put(self.store, f"{path}/{file.relative_to(more[0]).as_posix()}", file.read_bytes())
-        elif name == "delete":
+        elif name == "delete" and Item(path.rpartition("/")[2], None) in self.store.listdir(path.rpartition("/")[0]):
             files = sorted(name for name, _ in walk(self.store, path))
             for file in files[: (len(files) + 1) // 2]:
                 self.store.delete(f"{path}/{file}")

@@ -15,6 +15,7 @@ from pickup_core.restore import Restored, Wish, choose, restore
 from pickup_core.store import Store
 from pickup_core.streams import Compressed, Compression, Digest, compression_suffix, transfer
 from target_profiles.folder import Config, Target
+from tests.end_to_end.trees import everything_about
 from tests.generator_contract import produce
 from tests.places import JOB, MACHINE, NIGHT, Made, backup_id, store_backup
 
@@ -23,8 +24,8 @@ Artefacts = Mapping[str, Mapping[str, bytes]]
 
 
 def make_stored(folder: Path, artefacts: Artefacts, method: str = "zstd", **changes: Any) -> Made:
-    """Write a backup into a new local folder, as a run leaves it in the staging area. `changes` are for the record of each
-    artefact, which may then lie.
+    """Write a backup into a new local folder, as a run leaves it in the staging area. `changes` are for the record of
+    each artefact, which may then lie.
     """
     folder.mkdir(mode=0o700, parents=True)
     records = []
@@ -95,8 +96,6 @@ def sha256(data: bytes) -> str:
 @contextmanager
 def nothing_changes(*folders: Path) -> Iterator[None]:
     """See that in the `with` nothing below the folders is written."""
-    from tests.end_to_end.trees import everything_about
-
     before = everything_about(*folders)
     yield
     assert everything_about(*folders) == before

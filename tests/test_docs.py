@@ -156,11 +156,6 @@ class Machine:
             database.executescript("CREATE TABLE orders (id, what); CREATE TABLE users (name)")
             database.execute("INSERT INTO orders VALUES (1, 'tea')")
             database.commit()
-        self.run(
-            "git init --quiet /srv/work && cd /srv/work && echo hello > index.html && git add index.html"
-            " && git -c user.name=me -c user.email=me@example.org commit --quiet --message=first"
-            " && git clone --quiet --bare . /srv/git/site.git && cd /srv && rm -rf /srv/work"
-        )
 
     def _script(self, path: str, argument: str) -> None:
         (self.root / path).write_text(f'#!/bin/sh\nexec {sys.executable} {argument} "$@"\n')

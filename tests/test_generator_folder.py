@@ -419,11 +419,10 @@ def partly_unreadable(open_folder: Path) -> Path:
 
 
 RUN_AS_NOBODY = """
-import json, sys, tempfile, humanize, pathlib
+import json, sys, tempfile, pathlib
 from pickup_core.profiles import load_profile
-from pickup_core.streams import zstd
 from tests.generator_contract import become_nobody, run_entry
-zstd(), load_profile("generator", "folder", pathlib.Path("/"))
+load_profile("generator", "folder", pathlib.Path("/"))
 become_nobody()
 with tempfile.TemporaryDirectory() as folder:
     ran = run_entry(pathlib.Path(folder), "folder", json.loads(sys.argv[1]))

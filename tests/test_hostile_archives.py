@@ -1,16 +1,32 @@
 """Hostile archives: whatever one of them says, nothing is written outside of the destination (I10)."""
 
+import io
 import os
 import random
+import shutil
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pickup_core.archive import Members, check_members, unpack
 from pickup_core.errors import DamageError, ExitCode, PickupError
 from tests.end_to_end.trees import everything_about
-from tests.hostile_tars import DAMAGE, END, FAILS, HARMLESS, Hostile, corpus, file, folder, hard, header, pax, symlink
+from tests.hostile_tars import (
+    DAMAGE,
+    EITHER,
+    END,
+    FAILS,
+    HARMLESS,
+    Hostile,
+    corpus,
+    file,
+    folder,
+    hard,
+    header,
+    pax,
+    symlink,
+)
 from tests.stored import restored, stored_backup
 
 IS_ROOT = os.geteuid() == 0
@@ -18,13 +34,13 @@ NAMES = [each.name for each in corpus(Path("/outside"))]
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Path]:
+def outside(tmp_path: Path) -> Path:
     """The folder that the archives aim at. Nothing around the destination may change but the destination itself."""
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "victim").write_text("as it was\n")
     (tmp_path / "in").mkdir()
-    yield folder
+    return folder
 
 
 def surroundings(tmp_path: Path) -> dict[str, tuple[object, ...]]:
@@ -59,7 +75,7 @@ def test_a_hostile_archive_does_no_harm(tmp_path: Path, outside: Path, name: str
         ending, error = FAILS, other
     assert surroundings(tmp_path) == before
     assert (outside / "victim").read_text() == "as it was\n"
-    assert ending == hostile.ending, error
+    assert ending == hostile.ending or hostile.ending == EITHER, error
     if ending == HARMLESS:
         for there in hostile.there:
             assert os.path.lexists(to / "folder" / "web" / there), there
@@ -67,20 +83,22 @@ def test_a_hostile_archive_does_no_harm(tmp_path: Path, outside: Path, name: str
     else:
         assert not to.exists()
         assert list((tmp_path / "in").iterdir()) == []
-    if ending == DAMAGE:
-        assert error is not None
-        assert error.exit_code == ExitCode.DAMAGE
-        assert str(error).startswith("folder/web/"), "the message names the archive"
+    if error is not None:
+        assert error.exit_code == (ExitCode.DAMAGE if ending == DAMAGE else ExitCode.FAILED)
+        assert str(error).startswith(("folder/web/", f"restoring to {to} failed: ")), "the message names what failed"
 
 
 def see_that_it_is_tame(folder: Path, privileged: bool) -> None:
     for path in folder.rglob("*"):
         status = path.lstat()
-        assert stat.S_ISLNK(status.st_mode) or path.resolve().is_relative_to(folder)
+        if stat.S_ISLNK(status.st_mode):
+            continue
+        assert path.resolve().is_relative_to(folder)
+        assert status.st_blocks < 1000, f"{path} takes room that its archive does not have"
         if not privileged:
-            assert not (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)), path
-            assert not (stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_ISUID | stat.S_ISGID)), path
-            assert stat.S_ISLNK(status.st_mode) or "security.capability" not in os.listxattr(path), path
+            assert stat.S_IFMT(status.st_mode) not in (stat.S_IFCHR, stat.S_IFBLK), path
+            assert stat.S_ISDIR(status.st_mode) or not status.st_mode & (stat.S_ISUID | stat.S_ISGID), path
+            assert "security.capability" not in os.listxattr(path), path
 
 
 @pytest.mark.parametrize("name", ["parent", "absolute", "file through an absolute link", "hard link to a file outside"])
@@ -138,17 +156,16 @@ def test_a_manifest_with_a_wrong_size_bounds_what_is_unpacked(tmp_path: Path, ou
     archive = file(b"zeros", bytes(50 * 2**20)) + END
     backup = stored_backup(tmp_path, {"folder/web": {"www.tar": archive}}, uncompressed_size=4096)
     before = surroundings(tmp_path)
-    with pytest.raises(DamageError, match="www.tar.zst is larger than its manifest says"):
+    with pytest.raises(DamageError, match=r"folder/web/www\.tar\.zst: is larger than its manifest says"):
         restored(backup, tmp_path / "in" / "to")
     assert surroundings(tmp_path) == before
     assert list((tmp_path / "in").iterdir()) == []
 
 
 @pytest.mark.parametrize("method", ["zstd", "gzip"])
-def test_a_dump_that_is_larger_than_its_manifest_says_is_refused(tmp_path: Path, method: str) -> None:
+def test_a_dump_that_is_larger_than_its_manifest_says_is_refused(tmp_path: Path, outside: Path, method: str) -> None:
     """V7"""
     backup = stored_backup(tmp_path, {"command/db": {"dump.sql": bytes(50 * 2**20)}}, method, uncompressed_size=4096)
-    (tmp_path / "in").mkdir()
     with pytest.raises(DamageError, match="is larger than its manifest says"):
         restored(backup, tmp_path / "in" / "to")
     assert list((tmp_path / "in").iterdir()) == []
@@ -164,7 +181,7 @@ def test_an_archive_of_a_million_folders_is_bounded_by_its_manifest(tmp_path: Pa
 
 
 def test_bytes_that_were_changed_at_random_do_no_harm(tmp_path: Path, outside: Path) -> None:
-    """V6: 400 archives with wrong bytes, whose manifests are right. Each is refused, fails, or is unpacked inside."""
+    """V6: 200 archives with wrong bytes, whose manifests are right. Each is refused, fails, or is unpacked inside."""
     good = b"".join(
         [
             folder(b"www"), file(b"www/a", b"a" * 700), symlink(b"www/l", b"a"), hard(b"www/h", b"www/a"),
@@ -177,9 +194,8 @@ def test_bytes_that_were_changed_at_random_do_no_harm(tmp_path: Path, outside: P
     headers = [
         position for position in range(0, len(good) - 1024, 512) if good[position + 257 : position + 262] == b"ustar"
     ]
-    from pickup_core.archive import Members, check_members, unpack
-
-    for number in range(400):
+    before = surroundings(tmp_path)
+    for number in range(200):
         changed = bytearray(good)
         start = chance.choice(headers)
         for _ in range(chance.randint(1, 4)):
@@ -191,9 +207,6 @@ def test_bytes_that_were_changed_at_random_do_no_harm(tmp_path: Path, outside: P
             changed[start + 148 : start + 156] = b"%06o\0 " % sum(block)
         to = tmp_path / "in" / f"{number}"
         to.mkdir()
-        before = surroundings(tmp_path)
-        import io
-
         try:
             members = Members()
             check_members(io.BytesIO(changed), members)
@@ -204,5 +217,6 @@ def test_bytes_that_were_changed_at_random_do_no_harm(tmp_path: Path, outside: P
             assert list(to.iterdir()) == []
         except PickupError:
             endings[FAILS] += 1
+        shutil.rmtree(to)
         assert surroundings(tmp_path) == before
     assert min(endings[DAMAGE], endings[HARMLESS]) > 20, endings

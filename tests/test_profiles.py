@@ -96,8 +96,9 @@ def test_a_dotted_name_that_leads_nowhere_is_no_profile(tmp_path: Path, name: st
     "name", ["../mine", "./mine.py", "..", ".mine", "a..b", "/etc/passwd", "mine/", "", "-x", "MINE"]
 )
 def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
-    """F6."""
+    """F6: though there is a file where it leads."""
     write(tmp_path, SMALLEST)
+    (tmp_path / "mine.py").write_text(SMALLEST)
     with pytest.raises(ConfigError) as caught:
         load_profile("generator", name, tmp_path)
     assert caught.value.message == f"there is no generator profile {name!r}"

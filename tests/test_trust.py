@@ -1,5 +1,6 @@
 """What may be relied on: files that nobody else can change, folders that nobody else can write."""
 
+import grp
 import os
 import stat
 from pathlib import Path
@@ -70,6 +71,18 @@ def test_a_group_of_nobody_else_may_write_it(file: Path) -> None:
     file.chmod(0o660)
     assert read_trusted(file)
     os.chown(file, 0, 4_000_000)  # a group without a name
+    with pytest.raises(ConfigError, match="can be written by others"):
+        read_trusted(file)
+
+
+@needs_root
+def test_a_group_of_the_same_name_with_another_member_may_not_write_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F8: no machine can be asked to have such a group, so the group database is made to say so."""
+    os.chown(file, 0, 0)
+    file.chmod(0o660)
+    monkeypatch.setattr(grp, "getgrgid", lambda number: grp.struct_group(("root", "x", number, ["root", "mallory"])))
     with pytest.raises(ConfigError, match="can be written by others"):
         read_trusted(file)
 

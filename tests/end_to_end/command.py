@@ -199,7 +199,7 @@ class Site:
             spoke = result.err.strip() or result.status == 128 + signal.SIGPIPE  # nobody reads any more
             assert result.status == 0 or spoke, f"failed without a word (I11)\n{result}"
             assert result.status != 0 or not result.err, f"went well, but wrote to stderr\n{result}"
-            assert "Traceback" not in result.out + result.err, result
+            assert "Traceback" not in result.err, result
 
     def _open_paths(self) -> Iterator[tuple[str, int]]:
         for top in self.private:
