@@ -2,7 +2,7 @@
 
 VENV = .venv
 PYTHON = python3 python3.14 python3.13 python3.12 python3.11 python3.10  # the first that is new enough is taken
-TEST_PACKAGES = acl age attr sqlite3 strace zstd  # what Debian must have for the tests
+TEST_PACKAGES = acl attr git sqlite3 strace zstd  # what Debian must have for the tests
 PYTEST_ARGS =
 
 run = $(VENV)/bin/python -m

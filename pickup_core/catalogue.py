@@ -22,7 +22,7 @@ from pickup_core.errors import ConfigError, DamageError, StoreError, UsageError
 from pickup_core.manifest import LONGEST, Manifest, UnfinishedError, decode, started_at
 from pickup_core.store import Store
 from pickup_core.trust import private_folder
-from pickup_core.wording import local_time
+from pickup_core.wording import counted, local_time
 
 MARK_FILE = "PICKUP.txt"
 MANIFEST_COPY = "manifest.json"
@@ -167,7 +167,7 @@ class Catalogue:
         backups = self.backups(job)
         if not backups:
             there = ", ".join(self.jobs()) or "none at all"
-            raise UsageError(f"target {self.name} holds no backup of job {job}", hint=f"it holds jobs: {there}")
+            raise UsageError(f"it holds no backup of job {job}", hint=f"it holds jobs: {there}")
         if name != LATEST:
             return self._named(job, name, backups)
         passed: list[Backup] = []
@@ -176,8 +176,8 @@ class Catalogue:
                 continue
             if backup.is_finished and holds(backup.manifest):
                 if passed:
-                    what = "passed over %d newer backups, the newest is %s: they lack what is asked for"
-                    log.info(what, len(passed), passed[0].id)
+                    count = counted(len(passed), "newer backup")
+                    log.info("passed over %s, the newest is %s: what is asked for is not in there", count, passed[0].id)
                 return backup
             if backup.is_finished:
                 passed.append(backup)
@@ -188,7 +188,7 @@ class Catalogue:
         if passed:
             names = ", ".join(entry.name for entry in passed[0].manifest.entries if entry.status == "ok") or "nothing"
             hint = f"{passed[0].id} holds {names} without failure; a backup that is named is taken as it is"
-        raise UsageError(f"target {self.name} holds no backup of job {job} {which}{moment}", hint=hint)
+        raise UsageError(f"it holds no backup of job {job} {which}{moment}", hint=hint)
 
     def _named(self, job: str, name: str, backups: Iterable[Backup]) -> Backup:
         found = [backup for backup in backups if backup.id.startswith(name)]
@@ -196,7 +196,7 @@ class Catalogue:
             names = ", ".join(backup.id for backup in found[:5])
             what = f"{len(found)} backups of job {job}" if found else f"no backup of job {job}"
             hint = f"for example {names}" if found else "pickup.py list shows them"
-            raise UsageError(f"target {self.name} holds {what} whose name begins with {name!r}", hint=hint)
+            raise UsageError(f"it holds {what} whose name begins with {name!r}", hint=hint)
         if found[0].marker is None:
             raise UsageError(f"backup {found[0].folder} is unfinished: it has no manifest")
         if found[0].status == "unfinished":

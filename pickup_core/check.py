@@ -19,7 +19,7 @@ from pickup_core.report import Outcome, Report
 from pickup_core.run import RunWish, chosen, machine_digest, needed_space, tell_pruned
 from pickup_core.staging import Staging
 from pickup_core.store import DryRun, Store
-from pickup_core.wording import in_words
+from pickup_core.wording import counted, in_words
 
 log = logging.getLogger("pickup.check")
 
@@ -74,7 +74,9 @@ def dry_run(config: Config, wish: RunWish, report: Report) -> None:
                 continue
             catalogue = Catalogue(target.name, DryRun(store), None)
             there = catalogue.backups(config.job)
-            log.info("%s: holds %d backups; would store %s/%s", target.label, len(there), config.job, manifest.id)
+            log.info(
+                "%s: holds %s; would store %s/%s", target.label, counted(len(there), "backup"), config.job, manifest.id
+            )
             if target.keys.retention:
                 labels = [entry.label for entry in config.generators]
                 pruned = prune(

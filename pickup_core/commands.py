@@ -31,7 +31,7 @@ from pickup_core.restore import Wish, choose, restore, space_needed
 from pickup_core.run import RunWish, chosen, machine_digest, run, tell_pruned
 from pickup_core.store import DryRun
 from pickup_core.verify import verify
-from pickup_core.wording import age_of, in_words, local_time
+from pickup_core.wording import age_of, counted, in_words, local_time
 
 log = logging.getLogger("pickup.commands")
 
@@ -150,7 +150,7 @@ def _list(session: Session) -> None:
     elif not found:
         log.info("no backups of %s", "any job" if session.options.all_jobs else f"job {reading.job}")
     else:
-        rows = [["JOB", "TARGET", "BACKUP", "LOCAL TIME", "AGE", "STATUS", "SIZE", "ARTEFACTS"], *map(_as_row, found)]
+        rows = [["JOB", "TARGET", "BACKUP", "LOCAL TIME", "AGE", "STATUS", "SIZE"], *map(_as_row, found)]
         _print_table(rows if session.options.all_jobs else [row[1:] for row in rows])
 
 
@@ -170,7 +170,6 @@ def _as_json(backup: Backup) -> dict[str, Any]:
 
 def _as_row(backup: Backup) -> list[str]:
     manifest = backup.manifest if backup.is_finished else None
-    count = str(sum(len(entry.artefacts) for entry in manifest.entries)) if manifest else "-"
     return [
         backup.job,
         backup.catalogue.name,
@@ -179,7 +178,6 @@ def _as_row(backup: Backup) -> list[str]:
         age_of(backup.started),
         backup.status + (", kept" if backup.is_kept else ""),
         in_words(manifest.size) if manifest else "-",
-        count,
     ]
 
 
@@ -267,6 +265,7 @@ def _restore(session: Session) -> None:
         privileged=options.privileged,
     )
     failed: list[PickupError | OSError] = []
+    reasons: list[str] = []
     for place in reading.places:
         try:
             with place.store:
@@ -275,8 +274,9 @@ def _restore(session: Session) -> None:
                 return
         except (StoreError, UsageError, OSError) as error:
             failed.append(error)
-            log.info("target %s: %s", place.name, explained(error))
-    raise next((error for error in failed if not isinstance(error, UsageError)), failed[0])
+            reasons.append(f"target {place.name}: {explained(error)}")
+            log.debug("%s", reasons[-1])
+    raise (UsageError if all(isinstance(error, UsageError) for error in failed) else StoreError)("\n".join(reasons))
 
 
 def _restored(reading: Reading, backup: Backup, wish: Wish) -> None:
@@ -284,14 +284,12 @@ def _restored(reading: Reading, backup: Backup, wish: Wish) -> None:
     chosen_ones = choose(backup, wish)
     log.info("from target %s: job %s, backup %s of %s (%s)", backup.catalogue.name, backup.job, backup.id,
              local_time(backup.started), age_of(backup.started))  # fmt: skip
-    log.info(
-        "to %s: %d artefacts, taking up to %s meanwhile",
-        wish.to,
-        len(chosen_ones),
-        in_words(space_needed(chosen_ones, wish)),
-    )
+    count, space = counted(len(chosen_ones), "artefact"), in_words(space_needed(chosen_ones, wish))
+    log.info("to %s: %s, taking up to %s meanwhile", wish.to, count, space)
     restored = restore(backup, chosen_ones, wish)
-    log.info("restored %s", f"{restored.members} files" if wish.paths else f"{restored.artefacts} artefacts")
+    log.info(
+        "restored %s", counted(restored.members, "file") if wish.paths else counted(restored.artefacts, "artefact")
+    )
     for sentence in restored.left_out(wish.privileged):
         log.info("%s", sentence)
     reading.remember("restore", target=backup.catalogue.name, backup=backup.id, to=str(wish.to), only=wish.only)

@@ -13,7 +13,7 @@ from pickup_core.manifest import EntryRecord, StoredArtefact
 from pickup_core.report import Outcome, Report
 from pickup_core.staging import Staging
 from pickup_core.streams import Compressed, Compression, Digest, compression_suffix, transfer
-from pickup_core.wording import in_words
+from pickup_core.wording import counted, in_words
 
 log = logging.getLogger("pickup.generate")
 
@@ -47,7 +47,7 @@ def generate(
         if file.size * 2 < last_sizes.get(name, 0) and last_sizes[name] >= _SMALL:
             report.warn(entry.where, outcome, f"{name} has {file.size} bytes; last time it had {last_sizes[name]}")
     size = sum(file.size for file in stored.values())
-    log.info("%s: %s", entry.label, f"{len(stored)} artefact{'s' * (len(stored) != 1)}, {in_words(size)}")
+    log.info("%s: %s", entry.label, f"{counted(len(stored), 'artefact')}, {in_words(size)}")
     return EntryRecord(
         name=entry.name,
         profile=entry.profile,

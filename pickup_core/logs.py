@@ -103,7 +103,8 @@ class Logs:
     @property
     def reach_stderr(self) -> bool:
         """Tell whether errors are seen on stderr, where cron looks for them: not so with some LOGGING."""
-        handlers = [*logging.getLogger().handlers, *logging.getLogger("pickup").handlers]
+        ours = logging.getLogger("pickup")
+        handlers = ours.handlers + (logging.getLogger().handlers if ours.propagate else [])
         return any(getattr(handler, "stream", None) is sys.stderr for handler in handlers)
 
     def _tell_broken(self, what: str, error: Exception) -> None:

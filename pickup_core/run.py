@@ -183,7 +183,9 @@ def _deliver(
     if places:
         staging.discard_kept(manifest.job)
     else:
-        _written(staging.backup, MARK_FILE, mark_text(manifest.job, manifest.id))  # so that it is a backup like any other
+        _written(
+            staging.backup, MARK_FILE, mark_text(manifest.job, manifest.id)
+        )  # so that it is a backup like any other
         log.error("job %s: no target took the backup; it is kept in %s", manifest.job, staging.keep(manifest.job))
     state = "complete" if manifest.is_complete else "partial"
     log.info("backup %s: %s, %s, stored at %d of %d targets", manifest.id, state, in_words(manifest.size),

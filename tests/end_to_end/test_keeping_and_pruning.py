@@ -65,7 +65,9 @@ def test_after_forty_nights_exactly_what_the_policy_says_is_left(aged: Site) -> 
     snapshot = everything_about(aged.backups)
     result = aged.run("prune", "-n")
     assert everything_about(aged.backups) == snapshot
-    told = {line.split()[2].rstrip(":"): line for line in result.out.splitlines() if " keep " in line or " delete " in line}
+    told = {
+        line.split()[2].rstrip(":"): line for line in result.out.splitlines() if " keep " in line or " delete " in line
+    }
     assert {name for name, line in told.items() if " keep " in line} == expected
     assert {name for name, line in told.items() if " delete " in line} == set(before) - expected
     newest = before[0]

@@ -211,7 +211,9 @@ def test_a_run_that_is_stopped_while_it_generates_leaves_nothing_behind(site: Si
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_run_that_is_stopped_while_it_publishes_takes_back_what_it_brought(site: Site, number: signal.Signals) -> None:
+def test_a_run_that_is_stopped_while_it_publishes_takes_back_what_it_brought(
+    site: Site, number: signal.Signals
+) -> None:
     """K1: no unfinished backup stays, the staging area is empty, the earlier backup is whole."""
     site.fill()
     good = site.backup()
@@ -372,7 +374,14 @@ def test_what_a_killed_run_left_at_a_target_is_not_listed_as_finished_and_goes_a
     """T31, T15: killed right before the manifest gets its name; the leftover's date is turned back by hand."""
     names = set(two_by_two.names())
     two_by_two.run("list")  # so that the manifests are in the cache, and the first rename is that of a new one
-    two_by_two.prefix = ["strace", "-qq", "-o", "/dev/null", "-e", "inject=rename,renameat,renameat2:signal=KILL:when=1"]
+    two_by_two.prefix = [
+        "strace",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=rename,renameat,renameat2:signal=KILL:when=1",
+    ]
     process = two_by_two.start("-q", "run", "--target", "disk")
     process.communicate(timeout=30)
     two_by_two.prefix = ()

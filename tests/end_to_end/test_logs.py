@@ -22,7 +22,10 @@ def test_the_log_is_private_and_holds_everything_down_to_debug(site: Site) -> No
     assert stat.S_IMODE((site.log / "pickup.log").stat().st_mode) == 0o600
     assert stat.S_IMODE(site.log.stat().st_mode) == 0o700
     lines = site.log_text().splitlines()
-    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ (DEBUG|INFO|WARNING|ERROR) pickup\.\w+: ", line) for line in lines)
+    assert all(
+        re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ (DEBUG|INFO|WARNING|ERROR) pickup\.\w+: ", line)
+        for line in lines
+    )
     assert any(" DEBUG pickup.process: start: tar --create" in line for line in lines)
     assert any(line.endswith("DEBUG pickup.process: sh: a word on the side") for line in lines)
     assert any(" INFO pickup.run: backup 2" in line for line in lines)
@@ -42,7 +45,12 @@ def test_the_log_is_rotated_and_all_of_it_stays_private(site: Site) -> None:
         (site.log / name).write_bytes(b"x" * size)
         (site.log / name).chmod(0o600)
     site.run("-q", umask=0)
-    assert sorted(path.name for path in site.log.iterdir()) == ["pickup.log", "pickup.log.1", "pickup.log.2", "pickup.log.5"]
+    assert sorted(path.name for path in site.log.iterdir()) == [
+        "pickup.log",
+        "pickup.log.1",
+        "pickup.log.2",
+        "pickup.log.5",
+    ]
     assert (site.log / "pickup.log.1").stat().st_size == 5 * 1024 * 1024
     assert (site.log / "pickup.log").stat().st_size < 100_000
 
@@ -59,7 +67,9 @@ def test_a_log_that_was_moved_away_by_logrotate_is_made_anew(site: Site) -> None
     assert "\0" not in site.log_text()
 
 
-@pytest.mark.parametrize("case", ["file", "link", "link to file", "link in it", "nowhere", "folder in place of file", "open"])
+@pytest.mark.parametrize(
+    "case", ["file", "link", "link to file", "link in it", "nowhere", "folder in place of file", "open"]
+)
 def test_a_log_that_cannot_be_written_never_stops_a_backup(site: Site, case: str) -> None:
     """L1, I12: the backup is stored, exit 1, and one line on stderr says what is wrong with the log."""
     site.fill()
@@ -109,14 +119,16 @@ def test_a_logging_dictionary_replaces_all_of_it_and_is_freed_of_secrets_too(sit
         "root": {"level": "DEBUG", "handlers": ["file"]},
     }
     text = 'echo "password is $KEY" >&2; exit 1'
-    entry = {"name": "dump", "profile": "command",
-             "config": {"command": text, "shell": True, "env": {"KEY": Code(f"secret_file({str(secret)!r})")}}}  # fmt: skip
+    entry = shell_entry(text, name="dump", env={"KEY": Code(f"secret_file({str(secret)!r})")})
     head = "from pickup_core.api import secret_file"
     site.configure([folder_entry(), entry], head=head, LOGGING=logging)
     result = site.run(status=2)
     assert result.out == ""
     assert result.err == "ERROR: ended with status 2; what LOGGING in the config names tells why\n"
-    assert "own ERROR GENERATORS[1] 'dump' (command): sh ended with status 1: password is ***" in (own / "own.log").read_text()
+    assert (
+        "own ERROR GENERATORS[1] 'dump' (command): sh ended with status 1: password is ***"
+        in (own / "own.log").read_text()
+    )
     assert not (site.log / "pickup.log").exists()
 
 
@@ -142,8 +154,7 @@ def test_a_secret_is_seen_nowhere_wherever_it_comes_from(site: Site, source: str
     proof = site.folder / "proof"
     text = f'printf %s "$API_TOKEN" > {proof}; cat {site.folder}/forms >&2; env >&2; date; exit $STATUS'
     for status in ("0", "1"):
-        entry = {"name": "dump", "profile": "command", "config": {
-            "command": text, "shell": True, "env": {"API_TOKEN": Code(value), "STATUS": status}}}  # fmt: skip
+        entry = shell_entry(text, name="dump", env={"API_TOKEN": Code(value), "STATUS": status})
         site.configure([folder_entry(), entry], head=head)
         site.run("-d", status=2 if status == "1" else 0)
         assert proof.read_text() == CANARY, "the command did not get the secret"

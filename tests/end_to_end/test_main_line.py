@@ -39,7 +39,7 @@ def full(site: Site) -> Site:
         [
             folder_entry(site.source),
             command_entry("printf", "a\\0b\\377\\n", name="system", filename="system.bin"),
-            dict(name="shop", profile="sqlite", config=dict(databases=["shop.db"])),
+            {"name": "shop", "profile": "sqlite", "config": {"databases": ["shop.db"]}},
         ]
     )
     return site
@@ -91,10 +91,10 @@ def test_names_survive_where_python_is_told_to_read_ascii(full: Site) -> None:
 def test_list_shows_a_table_for_people_and_json_for_programs(full: Site) -> None:
     name = full.backup()
     head, row = full.run("list").out.splitlines()
-    assert head.split() == ["TARGET", "BACKUP", "LOCAL", "TIME", "AGE", "STATUS", "SIZE", "ARTEFACTS"]
+    assert head.split() == ["TARGET", "BACKUP", "LOCAL", "TIME", "AGE", "STATUS", "SIZE"]
     assert row.startswith(f"disk    {name}  ")
     assert " complete " in row
-    assert row.endswith(" 4")
+    assert len(row) <= 80
     (backup,) = full.run("list", "--json").json
     assert backup.keys() >= KEYS_OF_THE_DESIGN
     assert (backup["target"], backup["job"], backup["backup"], backup["status"]) == ("disk", JOB, name, "complete")
@@ -167,7 +167,7 @@ def test_one_entry_or_one_artefact_comes_back(full: Site) -> None:
     assert [path.name for path in full.restored("--only", "system/system.bin").iterdir()] == ["command"]
     result = full.run("restore", "--only", "ship", "--to", full.folder / "x", status=3)
     assert result.err == (
-        "ERROR: target disk holds no backup of job web that holds 'ship' without failure\n"
+        "ERROR: target disk: it holds no backup of job web that holds 'ship' without failure\n"
         f"Hint: {full.names()[0]} holds files, system, shop without failure; a backup that is named is taken as it is\n"
     )
     assert not (full.folder / "x").exists()

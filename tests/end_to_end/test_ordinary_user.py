@@ -95,7 +95,9 @@ def test_what_may_not_be_read_is_a_loss_and_the_rest_is_kept(users: Site) -> Non
     result = users.run("-q", status=2)
     line, hint = result.err.splitlines()
     assert hint == 'Hint: exclude it, or say unreadable="warn"'
-    assert line.startswith("ERROR: GENERATORS[0] 'files' (folder): source.tar was stored with losses: could not be read: ")
+    assert line.startswith(
+        "ERROR: GENERATORS[0] 'files' (folder): source.tar was stored with losses: could not be read: "
+    )
     for name in ("source/closed", "source/mode 0"):
         assert f"{name} (Cannot open: Permission denied)" in line
     assert [status for _, status in users.listed()] == ["partial"]
@@ -115,7 +117,9 @@ def test_what_may_not_be_read_may_be_taken_for_a_warning(users: Site) -> None:
     _configure(users, [folder_entry(unreadable="warn")])
     _give(users.source)
     result = users.run("-q", status=1)
-    assert result.err.startswith("WARNING: GENERATORS[0] 'files' (folder): source.tar: could not be read: source/closed")
+    assert result.err.startswith(
+        "WARNING: GENERATORS[0] 'files' (folder): source.tar: could not be read: source/closed"
+    )
     assert [status for _, status in users.listed()] == ["complete"]
 
 
@@ -164,7 +168,10 @@ def test_a_folder_that_may_not_be_written_is_told(users: Site) -> None:
     closed.chmod(0o500)
     _configure(users, LOG_FOLDER=str(closed / "log"))
     result = users.run("-q", status=1)
-    assert result.err == f"WARNING: there is no log in {closed}/log: folder {closed}/log cannot be made: Permission denied\n"
+    assert (
+        result.err
+        == f"WARNING: there is no log in {closed}/log: folder {closed}/log cannot be made: Permission denied\n"
+    )
     for setting in ("STATE_FOLDER", "STAGING_AREA"):
         _configure(users, **{setting: str(closed / "x")})
         result = users.run("-q", status=3 if setting == "STATE_FOLDER" else None)

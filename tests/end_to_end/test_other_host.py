@@ -63,7 +63,7 @@ def _dumped(path: Path) -> list[str]:
 def test_another_host_restores_with_a_config_of_three_lines(first_host: Site, second_host: Site) -> None:
     """V17: its own job holds nothing, which says where to look; --job gives all of it."""
     result = second_host.run("restore", "--to", second_host.folder / "x", status=3)
-    assert result.err == f"ERROR: target theirs holds no backup of job mail\nHint: it holds jobs: {JOB}\n"
+    assert result.err == f"ERROR: target theirs: it holds no backup of job mail\nHint: it holds jobs: {JOB}\n"
     assert second_host.listed("--job", JOB) == [(first_host.names()[0], "complete")]
     assert second_host.listed("--all-jobs") == [(first_host.names()[0], "complete")]
     second_host.run("verify", "--job", JOB)
@@ -78,7 +78,11 @@ def test_a_folder_copied_by_hand_is_read_without_any_config(first_host: Site, tm
     """V18: one backup's folder alone, a job's folder, or a whole target; nothing in it is changed."""
     name = first_host.names()[0]
     copy = tmp_path / "stick" / "copied here"
-    source = {"a backup": first_host.backups / JOB / name, "a job": first_host.backups / JOB, "a target": first_host.backups}
+    source = {
+        "a backup": first_host.backups / JOB / name,
+        "a job": first_host.backups / JOB,
+        "a target": first_host.backups,
+    }
     copy.parent.mkdir()
     shutil.copytree(source[what], copy if what != "a job" else copy.with_name(JOB))
     copy = copy if what != "a job" else copy.with_name(JOB)
@@ -195,7 +199,9 @@ def test_restore_txt_and_sha256sums_hold_for_every_compression(site: Site, tmp_p
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert there - listed == {"SHA256SUMS", "manifest.json"}
     text = (folder / "RESTORE.txt").read_text().replace("/tmp/restored", str(tmp_path / "restored"))
-    lines = [line[4:] for line in text.splitlines() if line.startswith("    ") and not line[4:].startswith(("pickup ", "#"))]
+    lines = [
+        line[4:] for line in text.splitlines() if line.startswith("    ") and not line[4:].startswith(("pickup ", "#"))
+    ]
     lines = [line for line in lines if "grep NAME" not in line]
     subprocess.run(["sh", "-eu"], input="\n".join(lines), cwd=folder, text=True, check=True, capture_output=True)
     assert looks_of(tmp_path / "restored/folder/files/source") == looks_of(site.source)

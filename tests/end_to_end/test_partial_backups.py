@@ -25,7 +25,7 @@ def _break(site: Site) -> None:
 
 
 def test_a_failed_entry_leaves_a_partial_backup_that_says_so(half: Site) -> None:
-    """G2, I11: exit 2, the entry and its reason on stderr, in the manifest, in RESTORE.txt, and `partial` in the list."""
+    """G2, I11: exit 2, entry and reason on stderr, in the manifest and in RESTORE.txt; `partial` in the list."""
     _break(half)
     result = half.run("-q", status=2)
     assert result.err == "ERROR: GENERATORS[1] 'dump' (command): sh ended with status 3: server has gone away\n"
@@ -90,7 +90,7 @@ def test_where_all_entries_fail_nothing_is_published(half: Site) -> None:
         ("/nonexistent/dump-it", "sh ended with status 127: /bin/sh: 1: /nonexistent/dump-it: not found"),
         ("head -c 2000000 /dev/zero | tr '\\0' 'x' >&2; echo end >&2; exit 1", "sh ended with status 1:\n  x"),
         ("echo part; sleep 100", "sh wrote nothing for 1 seconds and was stopped"),
-        ("read x; echo \"got $x\"", None),
+        ('read x; echo "got $x"', None),
         ("echo part; exec 1>&-; sleep 100", "sh did not end within 1 seconds after its last byte"),
     ],
 )
