@@ -14,11 +14,12 @@ A run, from left to right (`run` is the straight line through it):
 
 Reading back:
 
-    catalogue (which backups there are)   loose (a folder copied by hand)   verify   restore   find
+    catalogue (which backups there are)   loose (a folder copied by hand)   verify   find   restore -> merge
 
 Around it:
 
-    cli (options, signals)   commands (what each does)   check   report   history   lock   logs   wording
+    cli (options, signals)   commands and reading (what each does)   session   check   report   history   lock   logs
+    wording   masking (the config's source, as it is stored with each backup)
 
 Imports go one way: cli, commands -> run, check, restore ... -> the modules of the api -> errors. The core names no
 profile.

@@ -23,8 +23,9 @@ from pydantic import AfterValidator, Field
 
 from pickup_core.entries import GeneratorEntry, TargetEntry, generator_entries, target_entries, validated
 from pickup_core.errors import ConfigError, PickupError, Stopped
+from pickup_core.masking import masked_source
 from pickup_core.options import Options, parsed
-from pickup_core.secret import masked_source, redact
+from pickup_core.secret import redact
 from pickup_core.staging import Reserve
 from pickup_core.streams import Compression
 from pickup_core.trust import read_trusted

@@ -14,11 +14,8 @@ _RESTORED = "/tmp/restored"  # noqa: S108 - a word of the text
 
 def restore_text(manifest: Manifest, notes: Mapping[str, str]) -> str:
     """Give the text of RESTORE.txt. `notes` are the remarks of profiles on how to use their artefacts, by profile."""
-    parts = [_head(manifest)]
-    for entry in manifest.entries:
-        if entry.artefacts or entry.failures:
-            parts.append(_entry_text(entry, notes.get(entry.profile, "")))
-    return "\n".join(parts)
+    told = [entry for entry in manifest.entries if entry.artefacts or entry.failures]
+    return "\n".join([_head(manifest), *(_entry_text(entry, notes.get(entry.profile, "")) for entry in told)])
 
 
 def checksums(files: Iterable[StoredFile]) -> str:

@@ -4,7 +4,6 @@ A config writes `password=secret_file("db.password")` instead of the password. W
 goes through `redact`, which knows every secret that was made, also as URLs, shells, JSON and base64 write it.
 """
 
-import ast
 import base64
 import json
 import os
@@ -14,7 +13,7 @@ import stat
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,86 +142,20 @@ def redact(text: str) -> str:
     return text
 
 
+def is_known_secret(text: str) -> bool:
+    """Tell whether a text is a secret of four characters or more, in any of its spellings."""
+    return text in _spellings
+
+
 def clean_environment() -> dict[str, str]:
     """Give the environment for child processes: ours, less what held a secret or could change what a child loads."""
     hidden = _environment_names | {"CREDENTIALS_DIRECTORY"}
     return {k: v for k, v in os.environ.items() if k not in hidden and not k.startswith(("PYTHON", "LD_"))}
 
 
-def masked_source(source: str) -> str:
-    """Give Python source with every secret in it masked: known values, and literals under a name like `password`, which
-    are known from then on.
-    """
-    lines = re.findall(r".*?(?:\r\n?|\n)|.+", source, re.DOTALL)  # as Python counts them, unlike str.splitlines
-    for first, start, last, end in sorted(_secret_places(ast.parse(source)), reverse=True):
-        head, tail = lines[first - 1].encode()[:start].decode(), lines[last - 1].encode()[end:].decode()
-        lines[first - 1 : last] = [f'{head}"{MASK}"{tail}']
-    return redact("".join(lines))
-
-
 def speaks_of_secret(name: str) -> bool:
     """Tell whether a name like `password` or `API_TOKEN` says that a secret stands under it."""
     return bool(_SPEAKING_NAME.search(name))
-
-
-def _secret_places(tree: ast.AST) -> set[tuple[int, int, int, int]]:
-    """Give first line, column, last line and end of each text that is a known secret, or stands under a name which
-    speaks of one.
-    """
-    found: list[ast.expr] = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and n.value in _spellings]
-    for name, value in _named_values(tree):
-        if speaks_of_secret(name):
-            found += _texts(value)
-    for text in found:
-        if isinstance(text, ast.Constant) and isinstance(text.value, str):
-            _remember(text.value)
-    around: dict[int, ast.expr] = {}  # what lies in an f-string, to that f-string: it is masked as a whole
-    for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr):
-            for part in ast.walk(node):
-                around.setdefault(id(part), node)
-    whole = [around.get(id(node), node) for node in found]
-    return {(node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0) for node in whole}
-
-
-def _named_values(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """Give each value that Python source puts under a name: of a variable, an attribute, a keyword, a key."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Dict):
-            yield from ((_name(key), value) for key, value in zip(node.keys, node.values, strict=True))
-        elif isinstance(node, ast.keyword):
-            yield node.arg or "", node.value
-        elif isinstance(node, ast.Assign):
-            yield from (pair for target in node.targets for pair in _assigned(target, node.value))
-        elif isinstance(node, ast.AnnAssign | ast.AugAssign | ast.NamedExpr) and node.value is not None:
-            yield _name(node.target), node.value
-
-
-def _assigned(target: ast.AST, value: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    if isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List):
-        for one, its_value in zip(target.elts, value.elts, strict=False):
-            yield from _assigned(one, its_value)
-    else:
-        yield _name(target), value
-
-
-def _name(node: ast.AST | None) -> str:
-    """Give the name that a value gets here: `x`, `x.NAME`, `x["NAME"]`, or the key of a dictionary."""
-    if isinstance(node, ast.Subscript):
-        node = node.slice
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    return str(getattr(node, "id", getattr(node, "attr", "")))
-
-
-def _texts(value: ast.AST) -> list[ast.expr]:
-    """List the texts that are written out in a value; a call such as `secret_file("name")` holds no secret."""
-    if isinstance(value, ast.Constant | ast.JoinedStr):
-        is_text = isinstance(value, ast.JoinedStr) or (isinstance(value.value, str | bytes) and value.value)
-        return [value] if is_text else []
-    if isinstance(value, ast.BinOp | ast.BoolOp | ast.IfExp | ast.Tuple | ast.List):
-        return [text for part in ast.iter_child_nodes(value) for text in _texts(part)]
-    return []
 
 
 def _remember(value: str) -> None:

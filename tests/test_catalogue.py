@@ -362,9 +362,7 @@ def test_a_beginning_of_a_name_is_enough_where_it_is_the_only_one(store: Watched
 
 
 def test_a_beginning_of_several_names_lists_them(store: Watched, five: list[str]) -> None:
-    with pytest.raises(
-        UsageError, match="it holds 4 backups of job web01 whose name begins with '2026-11'"
-    ) as caught:
+    with pytest.raises(UsageError, match="it holds 4 backups of job web01 whose name begins with '2026-11'") as caught:
         catalogue_of(store).select(JOB, "2026-11")
     assert caught.value.hint == "for example " + ", ".join(five[3::-1])
 

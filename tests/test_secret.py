@@ -16,12 +16,12 @@ from pydantic import ValidationError
 
 from pickup_core import secret
 from pickup_core.errors import ConfigError
+from pickup_core.masking import masked_source
 from pickup_core.options import Options
 from pickup_core.process import output_of
 from pickup_core.secret import (
     Secret,
     clean_environment,
-    masked_source,
     redact,
     secret_command,
     secret_credential,

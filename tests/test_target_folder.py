@@ -363,28 +363,33 @@ def test_a_full_disk_costs_the_new_backup_alone(tmp_path: Path, filler: str, opt
 
 # What reaches the disk, and when
 
-PUBLISH = """
+IN_PLACE = """
 import sys
 from pathlib import Path
 from target_profiles.folder import Config, Target
-from tests.places import make_backup, store_backup
+from tests.places import make_backup, put, store_backup
 
 made = make_backup(Path(sys.argv[1], "made"))
 with Target(Config(path=Path(sys.argv[2], "new/place"))) as target:
     target.create_root()
-    store_backup(target, made)
+    {}
 """
 CALL = re.compile(r"(?:\d+ +)?(\w+)\((.*)\) += (\S+)")
 PATH_OF_FD = re.compile(r"(?:\d+|AT_FDCWD)<([^>]*)>")
 TRACED = "fsync,fdatasync,write,openat,mkdir,mkdirat,link,linkat,rename,renameat,renameat2,unlink,unlinkat,sync,syncfs"
 
 
-def traced(tmp_path: Path, staging: Path, place: Path) -> list[tuple[str, str, str]]:
-    """Publish a backup under strace; give each call that changed something in the place: name, folder, file name."""
+def traced(tmp_path: Path, action: str, staging: Path, place: Path) -> list[tuple[str, str, str]]:
+    """Do something under strace; give each call that changed something in the place: name, folder, file name."""
     log = tmp_path / "strace.log"
-    command = ["strace", "-f", "-y", "-s", "400", "-o", log, "-e", f"trace={TRACED}", sys.executable, "-c", PUBLISH]
+    command = ["strace", "-f", "-y", "-s", "400", "-o", log, "-e", f"trace={TRACED}", sys.executable, "-c"]
     done = subprocess.run(
-        [*command, staging, place], cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60
+        [*command, IN_PLACE.format(action), staging, place],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     calls = []
@@ -404,40 +409,68 @@ def traced(tmp_path: Path, staging: Path, place: Path) -> list[tuple[str, str, s
     return [call for call in calls if f"{call[1]}/{call[2]}/".startswith(f"{place}/")]
 
 
+class Disk:
+    """What of a trace of calls would be lost if the power failed now: entries of folders, and contents of files."""
+
+    def __init__(self) -> None:
+        self.unsynced: set[tuple[str, str]] = set()  # an entry as folder and name, the content of a file as path and ""
+        self.created: set[str] = set()
+
+    def note(self, call: str, folder: str, file: str) -> None:
+        path = f"{folder}/{file}"
+        if call in ("fsync", "fdatasync"):
+            self.unsynced = {(where, name) for where, name in self.unsynced if where != path}
+        elif call == "write":
+            self.unsynced.add((path, ""))
+        else:
+            self.unsynced.add((folder, file))
+            if not call.startswith(("unlink", "mkdir", "rename")):
+                self.unsynced.add((path, ""))
+                self.created.add(path)
+
+
 @pytest.mark.parametrize("staging", ["/var/tmp", "/dev/shm"])
 def test_everything_is_on_the_disk_before_the_manifest_has_its_name(tmp_path: Path, staging: str) -> None:
     """K6: each file and each folder of a backup is synced after its last change, linked or copied, and the manifest
     appears under its name at once, by a rename.
     """
     with tempfile.TemporaryDirectory(dir=staging) as area, tempfile.TemporaryDirectory(dir="/var/tmp") as place:
-        calls = traced(tmp_path, Path(area), Path(place))
+        calls = traced(tmp_path, "store_backup(target, made)", Path(area), Path(place))
         files = {path.relative_to(place).as_posix() for path in Path(place).rglob("*") if path.is_file()}
     manifest = f"{place}/new/place/{JOB}/{backup_id(NIGHT)}.json"
-    unsynced: set[tuple[str, str]] = set()  # an entry as folder and name, the content of a file as its path and ""
-    created: set[str] = set()
-    renamed = 0
+    disk, renamed = Disk(), 0
     for call, folder, file in calls:
-        path = f"{folder}/{file}"
-        if call in ("fsync", "fdatasync"):
-            unsynced = {(where, name) for where, name in unsynced if where != path}
-        elif call == "write":
-            unsynced.add((path, ""))
-        elif call.startswith("rename"):
-            assert path == manifest
-            assert all(where == folder and name.startswith(".") for where, name in unsynced), "not on the disk yet"
+        if call.startswith("rename"):
+            assert f"{folder}/{file}" == manifest
+            lost = {(where, name) for where, name in disk.unsynced if where != folder or not name.startswith(".")}
+            assert lost == set(), "not on the disk when the manifest appears"
+            disk.unsynced.clear()  # but the name that it had before
             renamed += 1
-            unsynced = {(folder, file)}
-        else:
-            unsynced.add((folder, file))
-            if not call.startswith(("unlink", "mkdir")):
-                unsynced.add((path, ""))
-                created.add(path)
+        disk.note(call, folder, file)
     assert renamed == 1
-    assert unsynced == set()
-    assert {f"{place}/{path}" for path in files} - created == {manifest}
+    assert disk.unsynced == set()
+    assert {f"{place}/{path}" for path in files} - disk.created == {manifest}
     links = sum(call == "linkat" for call, _, _ in calls)
     assert links == (6 if os.stat(staging).st_dev == os.stat("/var/tmp").st_dev else 0)
     assert len(files) == 8
+
+
+@pytest.mark.parametrize(
+    "action",
+    ['put(target, "web01/deep/er/file", b"1")', 'put(target, "file", b"1")', 'target.commit("web01/x.keep", b"1")',
+     'target.put_folder(made.folder, "web01/id")', 'put(target, "web01/file", b"1"); target.delete("web01/file")'],
+)  # fmt: skip
+def test_what_has_returned_is_on_the_disk(tmp_path: Path, action: str) -> None:
+    """K6"""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as area, tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        calls = traced(tmp_path, action, Path(area), Path(place))
+    disk = Disk()
+    for call in calls:
+        disk.note(*call)
+        if call[0].startswith("rename"):
+            disk.unsynced = {(where, name) for where, name in disk.unsynced if not name.startswith(".")}
+    assert disk.created
+    assert disk.unsynced == set()
 
 
 def test_a_reader_sees_a_manifest_as_a_whole_or_not_at_all(target: Store) -> None:

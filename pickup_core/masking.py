@@ -1,0 +1,79 @@
+"""Masking: the config's source without the secrets that are written in it, as it is stored with each backup."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from pickup_core.secret import MASK, Secret, is_known_secret, redact, speaks_of_secret
+
+
+def masked_source(source: str) -> str:
+    """Give Python source with every secret in it masked: known values, and literals under a name like `password`, which
+    are known from then on.
+    """
+    lines = re.findall(r".*?(?:\r\n?|\n)|.+", source, re.DOTALL)  # as Python counts them, unlike str.splitlines
+    for first, start, last, end in sorted(_secret_places(ast.parse(source)), reverse=True):
+        head, tail = lines[first - 1].encode()[:start].decode(), lines[last - 1].encode()[end:].decode()
+        lines[first - 1 : last] = [f'{head}"{MASK}"{tail}']
+    return redact("".join(lines))
+
+
+def _secret_places(tree: ast.AST) -> set[tuple[int, int, int, int]]:
+    """Give first line, column, last line and end of each text that is a known secret, or stands under a name which
+    speaks of one.
+    """
+    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    found: list[ast.expr] = [node for node in constants if is_known_secret(str(node.value))]
+    for name, value in _named_values(tree):
+        if speaks_of_secret(name):
+            found += _texts(value)
+    for text in found:
+        if isinstance(text, ast.Constant) and isinstance(text.value, str):
+            Secret(text.value)  # so that it is redacted wherever else it stands
+    around: dict[int, ast.expr] = {}  # what lies in an f-string, to that f-string: it is masked as a whole
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            for part in ast.walk(node):
+                around.setdefault(id(part), node)
+    whole = [around.get(id(node), node) for node in found]
+    return {(node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0) for node in whole}
+
+
+def _named_values(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """Give each value that Python source puts under a name: of a variable, an attribute, a keyword, a key."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            yield from ((_name(key), value) for key, value in zip(node.keys, node.values, strict=True))
+        elif isinstance(node, ast.keyword):
+            yield node.arg or "", node.value
+        elif isinstance(node, ast.Assign):
+            yield from (pair for target in node.targets for pair in _assigned(target, node.value))
+        elif isinstance(node, ast.AnnAssign | ast.AugAssign | ast.NamedExpr) and node.value is not None:
+            yield _name(node.target), node.value
+
+
+def _assigned(target: ast.AST, value: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    if isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List):
+        for one, its_value in zip(target.elts, value.elts, strict=False):
+            yield from _assigned(one, its_value)
+    else:
+        yield _name(target), value
+
+
+def _name(node: ast.AST | None) -> str:
+    """Give the name that a value gets here: `x`, `x.NAME`, `x["NAME"]`, or the key of a dictionary."""
+    if isinstance(node, ast.Subscript):
+        node = node.slice
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    return str(getattr(node, "id", getattr(node, "attr", "")))
+
+
+def _texts(value: ast.AST) -> list[ast.expr]:
+    """List the texts that are written out in a value; a call such as `secret_file("name")` holds no secret."""
+    if isinstance(value, ast.Constant | ast.JoinedStr):
+        is_text = isinstance(value, ast.JoinedStr) or (isinstance(value.value, str | bytes) and value.value)
+        return [value] if is_text else []
+    if isinstance(value, ast.BinOp | ast.BoolOp | ast.IfExp | ast.Tuple | ast.List):
+        return [text for part in ast.iter_child_nodes(value) for text in _texts(part)]
+    return []

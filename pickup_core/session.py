@@ -1,0 +1,51 @@
+"""What all commands have in common: the options, the log, the report, and how they show a table."""
+
+import argparse
+from collections.abc import Sequence
+
+from pickup_core.config import Config, find_config, job_name, load_config
+from pickup_core.errors import ExitCode, UsageError, worst
+from pickup_core.logs import Logs, printable
+from pickup_core.report import Report
+
+
+class Session:
+    """One command line that is being carried out."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.report = Report()
+        self.logs = Logs()
+        self.logs.to_console(options.quiet, options.debug)
+
+    def config(self, generators: bool = True) -> Config:
+        """Load the config and start the log that it names; a dry run, which changes nothing, writes no log either."""
+        config = load_config(find_config(self.options.config), generators)
+        if config.logging is not None:
+            self.logs.replace(config.logging)
+        elif not getattr(self.options, "dry_run", False):
+            self.logs.to_file(config.log_folder)
+        return config
+
+    @property
+    def exit_code(self) -> int:
+        is_worth_a_look = self.logs.is_broken or self.logs.has_warned
+        return worst([self.report.exit_code, ExitCode.WARNINGS if is_worth_a_look else ExitCode.OK])
+
+
+def job_of(name: str | None, hint: str) -> str:
+    """Give the name of a job. Raises `UsageError` where there is none, with the hint, or where it cannot be one."""
+    if name is None:
+        raise UsageError("whose backups? No job is named", hint=hint)
+    try:
+        return job_name(name)
+    except ValueError as error:
+        raise UsageError(f"the name of a job {error}, and {name!r} is not") from None
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of cells in columns; the first row is the head."""
+    rows = [[printable(text).replace("\n", "\\n") for text in row] for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
