@@ -3,6 +3,8 @@
 VENV = .venv
 PYTHON = python3 python3.14 python3.13 python3.12 python3.11 python3.10  # the first that is new enough is taken
 TEST_PACKAGES = acl attr git sqlite3 strace zstd  # what Debian must have for the tests
+OTHER_PYTHON_TESTS = $(addprefix tests/,end_to_end/test_main_line.py $(addprefix test_,$(addsuffix .py, archive artefact \
+	config entries find generator_command generator_folder generator_sqlite manifest process restore streams target_folder)))
 PYTEST_ARGS =
 
 run = $(VENV)/bin/python -m
@@ -20,7 +22,7 @@ demo: $(VENV)/.installed  ## back up, list, verify and restore something real, w
 test: $(VENV)/.installed-test test-packages  ## run the tests; PYTEST_ARGS="-k name" chooses some
 	$(run) pytest -n auto $(PYTEST_ARGS)
 
-test-pythons: $(VENV)/bin/python  ## run the quick tests on every other Python that is here
+test-pythons: $(VENV)/bin/python  ## run the tests that meet the library and the system on every other Python that is here
 	@set -e; tested=$$($(VENV)/bin/python $(minor)); \
 	for python in $(PYTHON) $(wildcard $(HOME)/.pyenv/versions/3.1?.*/bin/python); do \
 		$(is_new_enough) || continue; \
@@ -29,7 +31,7 @@ test-pythons: $(VENV)/bin/python  ## run the quick tests on every other Python t
 		tested="$$tested $$version"; \
 		echo "Python $$version:"; \
 		$(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON="$$python" \
-			PYTEST_ARGS='-m "not slow" $(PYTEST_ARGS)'; \
+			PYTEST_ARGS='-m "not slow" $(OTHER_PYTHON_TESTS) $(PYTEST_ARGS)'; \
 	done
 
 lint: $(VENV)/.installed-test  ## check style and types

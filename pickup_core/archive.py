@@ -87,7 +87,7 @@ def check_members(stream: Readable, members: Members, wanted: Sequence[re.Patter
     whole = cast(Any, _Whole(stream))
     try:
         with tarfile.open(fileobj=whole, mode="r|", errors="surrogateescape", tarinfo=_Header) as archive:
-            while (member := archive.next()) is not None:
+            for member in archive:
                 cast(Any, archive).members.clear()  # tarfile remembers every member, which would cost memory
                 is_selected = any(pattern.match(member.name) for pattern in wanted)
                 if members.selected is not None and is_selected:

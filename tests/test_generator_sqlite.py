@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,32 +32,20 @@ def make(path: Path, rows: int = ROWS, mode: str = "delete") -> Path:
     return path
 
 
+@contextlib.contextmanager
 def opened(content: bytes) -> Iterator[sqlite3.Connection]:
     """Open a copy, from its bytes alone."""
-    connection = sqlite3.connect(":memory:")
-    plain = bytearray(content)
-    plain[18:20] = b"\1\1"  # a database in memory cannot be in WAL mode
-    if hasattr(connection, "deserialize"):
-        connection.deserialize(bytes(plain))
-        yield connection
-        connection.close()
-        return
-    connection.close()
-    import tempfile
-
     with tempfile.NamedTemporaryFile(suffix=".db") as file:
-        file.write(plain)
+        file.write(content)
         file.flush()
-        connection = sqlite3.connect(file.name)
-        yield connection
-        connection.close()
+        with contextlib.closing(sqlite3.connect(f"file:{file.name}?immutable=1", uri=True)) as connection:
+            yield connection
 
 
 def rows_in(content: bytes) -> int:
-    for connection in opened(content):
+    with opened(content) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         return int(connection.execute("SELECT count(*) FROM orders").fetchone()[0])
-    raise AssertionError
 
 
 @pytest.fixture
@@ -157,7 +146,7 @@ def test_a_copy_is_consistent_while_another_process_writes(tmp_path: Path, scrat
         for _ in range(4):
             produced = produce("sqlite", dict(databases=[str(database)]), scratch)
             assert produced.failures == {}
-            for copy in opened(produced.contents["shop.db"]):
+            with opened(produced.contents["shop.db"]) as copy:
                 assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
                 assert copy.execute("SELECT sum(amount) FROM accounts").fetchone() == (1000,)
                 orders = copy.execute("SELECT count(*) FROM orders").fetchone()[0]
