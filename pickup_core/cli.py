@@ -146,7 +146,8 @@ def parser() -> argparse.ArgumentParser:
     prune.add_argument(
         "-n", "--dry-run", action="store_true", help="delete nothing, show what would be deleted and why"
     )
-    prune.add_argument("--prune-anyway", action="store_true", help="even if more than half of the backups would go")
+    text = "even if more than half of the backups would go, or another machine made some of them"
+    prune.add_argument("--prune-anyway", action="store_true", help=text)
 
     keep = command("keep", "let prune never delete a backup")
     keep.add_argument("backup", metavar="BACKUP", help=_BACKUP)

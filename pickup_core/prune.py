@@ -15,6 +15,7 @@ from pickup_core.retention import Decision, Holding, Policy, decide, deletes_too
 from pickup_core.store import Store
 
 _LEFTOVER_AGE = timedelta(days=1)
+_TAKEOVER_TIME = timedelta(days=7)
 _LONGEST_MARK = 65_536
 _ON_ITS_WAY = re.compile(r"\.([^.]+)\.(?:json|partial\.json|keep)\.[^.]+")
 
@@ -43,7 +44,7 @@ def prune(
 
     `entries` are the labels of the config's generator entries, and `machine` is this machine's digest; both are None
     for another machine's job, of which the manifests tell the entries. `anyway` lets an age rule delete more than
-    half of the backups at once. `upcoming` is a backup that a dry run takes as present. Each deletion takes the
+    half of the backups at once, and takes another machine's backups for this one's. `upcoming` is a backup that a dry run takes as present. Each deletion takes the
     manifest first; one that fails is a warning, and the others go on.
     """
     finished, warnings = [], []
@@ -55,9 +56,10 @@ def prune(
     manifests = [backup.manifest for backup in finished]
     if upcoming and upcoming.id not in {manifest.id for manifest in manifests}:
         manifests.insert(0, upcoming)
-    if machine and (other := _other_machine(manifests, machine)):
+    if machine and not anyway and (other := _other_machine(manifests, machine)):
         warnings.append(
-            f"{other} writes backups of job {job} too: nothing is pruned. Hint: give each machine its own JOB"
+            f"{other} writes backups of job {job} too: nothing is pruned. Hint: give each machine its own JOB; "
+            "where this machine replaces that one, pickup.py prune --prune-anyway"
         )
         return Pruned((), warnings)
     reasons = {backup.id: backup.keep_reason() for backup in finished if backup.is_kept}
@@ -149,10 +151,16 @@ def _holding(manifest: Manifest, kept_because: str | None) -> Holding:
 
 
 def _other_machine(manifests: Sequence[Manifest], machine: str) -> str | None:
-    """Give the host name of another machine whose backup is later than one of this machine's, or None.
+    """Give the host name of another machine that writes this job's backups too, or None.
 
-    A machine that was set up anew finds only earlier ones of another machine, and goes on.
+    Its newest backup is later than one of this machine's, or less than a week older than the newest of all. So a machine
+    that was set up anew in place of another one prunes nothing for a week, and then goes on.
     """
-    oldest_own = min((m.started for m in manifests if m.machine == machine), default=None)
-    others = [m for m in manifests if m.machine != machine and oldest_own is not None and m.started > oldest_own]
-    return others[0].host if others else None
+    others = [manifest for manifest in manifests if manifest.machine != machine]
+    if not others:
+        return None
+    newest_other = max(others, key=lambda manifest: manifest.started)
+    oldest_own = min((manifest.started for manifest in manifests if manifest.machine == machine), default=None)
+    newest = max(manifest.started for manifest in manifests)
+    alternate = oldest_own is not None and newest_other.started > oldest_own
+    return newest_other.host if alternate or newest - newest_other.started < _TAKEOVER_TIME else None

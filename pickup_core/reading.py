@@ -9,7 +9,7 @@ from typing import Any
 
 from pickup_core.archive import Listed
 from pickup_core.catalogue import LATEST, Backup, Catalogue, ManifestCache
-from pickup_core.errors import ExitCode, PickupError, StoreError, UsageError
+from pickup_core.errors import ExitCode, PickupError, RefusedError, StoreError, UsageError
 from pickup_core.find import find
 from pickup_core.history import History
 from pickup_core.loose import LooseFolder
@@ -173,7 +173,8 @@ def _verified(session: Session, reading: Reading, backup: Backup) -> dict[str, A
         session.report.damage(where, finding)
     if not findings and not session.options.json:
         count, size = len(backup.manifest.files), in_words(backup.manifest.size)
-        log.info("%s: %s is whole: %d files, %s", where, backup.id, count, size)
+        state = "whole" if backup.status == "complete" else "as it was stored, which is partial"
+        log.info("%s: %s is %s: %d files, %s", where, backup.id, state, count, size)
     reading.remember("verify", target=backup.catalogue.name, backup=backup.id, findings=len(findings))
     return {**result, "status": "damaged" if findings else "whole", "findings": findings}
 
@@ -189,6 +190,8 @@ def restore_command(session: Session) -> None:
         overwrite=options.overwrite,
         privileged=options.privileged,
     )
+    if options.folder is not None and wish.to.resolve().is_relative_to(options.folder.resolve()):
+        raise RefusedError(f"--to {wish.to} lies in {options.folder}, whose backups it would change")
     failed: list[PickupError | OSError] = []
     reasons: list[str] = []
     for place in reading.places:
@@ -207,6 +210,9 @@ def restore_command(session: Session) -> None:
 
 def _restored(reading: Reading, backup: Backup, wish: Wish) -> None:
     """Say what will be restored, restore it, and say what came of it."""
+    if backup.status == "partial" and not wish.only:
+        missing = ", ".join(entry.name for entry in backup.manifest.entries if entry.status != "ok")
+        log.info("backup %s is partial: %s failed, or was not asked for", backup.id, missing)
     chosen_ones = choose(backup, wish)
     log.info("from target %s: job %s, backup %s of %s (%s)", backup.catalogue.name, backup.job, backup.id,
              local_time(backup.started), age_of(backup.started))  # fmt: skip

@@ -69,9 +69,9 @@ def test_each_state_is_told(store: Watched, tmp_path: Path) -> None:
     for night, data in ((nights[2], nights[2].encoded[:-2]), (nights[3], nights[3].encoded.replace(b"www", b"xxx"))):
         exchange(store, f"{JOB}/{night.manifest.id}.json", data)
     store.delete(f"{JOB}/{nights[4].manifest.id}")
-    assert list(statuses(store).values()) == ["partial", "complete", "damaged", "unfinished", "unfinished", "complete"]
+    assert list(statuses(store).values()) == ["partial", "damaged", "damaged", "unfinished", "unfinished", "complete"]
     backups = catalogue_of(store).backups(JOB)
-    assert [backup.is_finished for backup in backups] == [True, True, False, False, False, True]
+    assert [backup.is_finished for backup in backups] == [True, False, False, False, False, True]
     assert [backup.has_folder for backup in backups] == [True, False, True, True, True, True]
 
 

@@ -327,11 +327,26 @@ def test_where_two_machines_write_neither_prunes(store: Store, tmp_path: Path) -
 
 
 def test_a_machine_that_was_set_up_anew_goes_on(store: Store, tmp_path: Path) -> None:
-    """R19: it finds only earlier backups of another machine."""
-    store_nights(store, tmp_path / "theirs", 3, machine=OTHER_MACHINE)
+    """R19: it finds only earlier backups of another machine, and for a week takes that one for alive."""
+    theirs = names(store_nights(store, tmp_path / "theirs", 3, machine=OTHER_MACHINE))
     mine = names(store_nights(store, tmp_path / "mine", 3, NIGHT + timedelta(days=3)))
+    [warning] = pruned(store, last=2).warnings
+    assert "where this machine replaces that one, pickup.py prune --prune-anyway" in warning
+    assert finished(store) == [*theirs, *mine]
+    mine += names(store_nights(store, tmp_path / "later", 1, NIGHT + timedelta(days=9)))
     assert pruned(store, last=2).warnings == []
-    assert finished(store) == mine[1:]
+    assert finished(store) == mine[2:]
+
+
+def test_a_clone_deletes_nothing_of_the_other_machine_in_its_first_run(store: Store, tmp_path: Path) -> None:
+    """R19: it has no earlier backups of its own by which the two could be seen to alternate."""
+    theirs = names(store_nights(store, tmp_path / "theirs", 2, machine=OTHER_MACHINE))
+    mine = names(store_nights(store, tmp_path / "mine", 2, NIGHT + timedelta(days=2)))
+    assert len(pruned(store, last=2).warnings) == 1
+    assert finished(store) == [*theirs, *mine]
+    anyway = prune(Catalogue("there", store), JOB, Policy(last=2), ENTRIES, LATER, MACHINE, anyway=True)
+    assert anyway.warnings == []
+    assert finished(store) == mine
 
 
 def test_another_machines_job_is_pruned_where_that_is_asked_for(store: Store, tmp_path: Path) -> None:

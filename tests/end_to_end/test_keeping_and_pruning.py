@@ -234,7 +234,8 @@ def test_two_machines_that_write_one_job_are_told_and_nothing_is_pruned(aged: Si
     result = aged.run("-q", "prune", status=1)
     assert result.err == (
         f"WARNING: TARGETS[0] 'disk' (folder): {socket.gethostname()} writes backups of job {JOB} too: nothing is "
-        "pruned. Hint: give each machine its own JOB\n"
+        "pruned. Hint: give each machine its own JOB; where this machine replaces that one, "
+        "pickup.py prune --prune-anyway\n"
     )
     assert len(aged.names()) == 41
 

@@ -100,6 +100,15 @@ def test_a_folder_copied_by_hand_is_read_without_any_config(first_host: Site, tm
     assert not (second.folder / "log").exists()
 
 
+def test_nothing_is_restored_into_the_backup_itself(first_host: Site, tmp_path: Path) -> None:
+    """I10: what stands in a backup's folder would be an extra file for ever, and verify would find it."""
+    stored = first_host.backups / JOB / first_host.names()[0]
+    for to in (stored, stored / "restored"):
+        result = first_host.run("restore", "--from", stored, "--to", to, status=6)
+        assert result.err == f"ERROR: --to {to} lies in {stored}, whose backups it would change\n"
+    first_host.run("verify")
+
+
 def test_a_folder_that_holds_no_backup_is_told(site: Site) -> None:
     site.fill()
     for folder, said in (("source", "there are no backups in it\nHint: "), ("nowhere", "there is no such folder\n")):
