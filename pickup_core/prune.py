@@ -44,8 +44,8 @@ def prune(
 
     `entries` are the labels of the config's generator entries, and `machine` is this machine's digest; both are None
     for another machine's job, of which the manifests tell the entries. `anyway` lets an age rule delete more than
-    half of the backups at once, and takes another machine's backups for this one's. `upcoming` is a backup that a dry run takes as present. Each deletion takes the
-    manifest first; one that fails is a warning, and the others go on.
+    half of the backups at once, and takes another machine's backups for this one's. `upcoming` is a backup that a dry
+    run takes as present. Each deletion takes the manifest first; one that fails is a warning, and the others go on.
     """
     finished, warnings = [], []
     for backup in catalogue.backups(job):
@@ -153,8 +153,8 @@ def _holding(manifest: Manifest, kept_because: str | None) -> Holding:
 def _other_machine(manifests: Sequence[Manifest], machine: str) -> str | None:
     """Give the host name of another machine that writes this job's backups too, or None.
 
-    Its newest backup is later than one of this machine's, or less than a week older than the newest of all. So a machine
-    that was set up anew in place of another one prunes nothing for a week, and then goes on.
+    Its newest backup is later than one of this machine's, or less than a week older than the newest of all. So a
+    machine that was set up anew in place of another one prunes nothing for a week, and then goes on.
     """
     others = [manifest for manifest in manifests if manifest.machine != machine]
     if not others:
