@@ -11,7 +11,7 @@ run = $(VENV)/bin/python -m
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-packages test-pythons lint docs bench clean
+.PHONY: help demo test test-long test-packages test-pythons lint docs bench clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -20,7 +20,10 @@ demo: $(VENV)/.installed  ## back up, list, verify and restore something real, w
 	@PATH="$(abspath $(VENV))/bin:$$PATH" bash docs/demo/demo.sh
 
 test: $(VENV)/.installed-test test-packages  ## run the tests; PYTEST_ARGS="-k name" chooses some
-	$(run) pytest -n auto $(PYTEST_ARGS)
+	$(run) pytest -n auto -m "not slow" $(PYTEST_ARGS)
+
+test-long: $(VENV)/.installed-test test-packages  ## run the tests that take minutes: 100,000 files, 2 GB, killed at every step
+	$(run) pytest -n auto -m slow --timeout=1200 $(PYTEST_ARGS)
 
 test-pythons: $(VENV)/bin/python  ## run the tests that meet the library and the system on every other Python that is here
 	@set -e; tested=$$($(VENV)/bin/python $(minor)); \
@@ -31,7 +34,7 @@ test-pythons: $(VENV)/bin/python  ## run the tests that meet the library and the
 		tested="$$tested $$version"; \
 		echo "Python $$version:"; \
 		$(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON="$$python" \
-			PYTEST_ARGS='-m "not slow" $(OTHER_PYTHON_TESTS) $(PYTEST_ARGS)'; \
+			PYTEST_ARGS='$(OTHER_PYTHON_TESTS) $(PYTEST_ARGS)'; \
 	done
 
 lint: $(VENV)/.installed-test  ## check style and types
