@@ -19,6 +19,7 @@ from typing import Any, cast
 from pickup_core.artefact import Readable
 from pickup_core.errors import DamageError, ProcessError
 from pickup_core.process import Terms, feed, output_of
+from pickup_core.store import BLOCK
 
 TAR = ("tar",)
 TAR_ENVIRONMENT: Mapping[str, str | None] = {
@@ -29,14 +30,7 @@ TAR_ENVIRONMENT: Mapping[str, str | None] = {
 }
 """For tar: messages that a program can read, names that people can, a `?` that is a character; no options from outside.
 """
-_EXTENSIONS = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
-_LONGEST_EXTENSION = 64 * 1024 * 1024
+_LONGEST_HEADER = 16 * 1024 * 1024
 _CAPABILITY = "SCHILY.xattr.security.capability"
 _ESCAPE = re.compile(r"\\([0-7]{3}|.)", re.DOTALL)
 _SHORT_ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
@@ -84,9 +78,9 @@ def check_members(stream: Readable, members: Members, wanted: Sequence[re.Patter
     that it is unpacked into: an absolute name, a `..`, a way through a link, a hard link to such a place.
     """
     members.selected = {} if wanted else None
-    whole = cast(Any, _Whole(stream))
+    file = _Forward(stream)
     try:
-        with tarfile.open(fileobj=whole, mode="r|", errors="surrogateescape", tarinfo=_Header) as archive:
+        with tarfile.open(fileobj=cast(Any, file), mode="r:", errors="surrogateescape") as archive:
             for member in archive:
                 cast(Any, archive).members.clear()  # tarfile remembers every member, which would cost memory
                 is_selected = any(pattern.match(member.name) for pattern in wanted)
@@ -95,38 +89,55 @@ def check_members(stream: Readable, members: Members, wanted: Sequence[re.Patter
                 _check_member(member, members, is_selected or not wanted)
     except (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
         raise DamageError(f"the archive cannot be read: {error}") from error
+    if any(file.last):  # tarfile takes a wrong header for the end, and tar would read on
+        raise DamageError("the archive has a header that cannot be read")
     if members.selected is not None:
         selected = {_plain(name) for name in members.selected}
         members.setuid_files = [name for name in members.setuid_files if name in selected]
 
 
-class _Whole:
-    """A stream that must not end: an archive tells itself where its end is, and is not read beyond it."""
+class _Forward:
+    """A stream as a file that tarfile reads from its beginning on. `last` are the bytes that were read last.
+
+    Raises `DamageError` where the stream ends, for an archive tells itself where its end is and is not read beyond it;
+    where it should go back; and where more is read at once than a header ever has.
+    """
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
+        self._block = b""
+        self._at = 0
+        self._position = 0
+        self.last = b""
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        if not data:
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> None:
+        left = position - self._position
+        if left < 0:
+            raise DamageError("the archive has a member of less than no bytes")
+        while left > len(self._block) - self._at:
+            left -= len(self._block) - self._at
+            self._block, self._at = self._more(), 0
+        self._at += left
+        self._position = position
+
+    def read(self, size: int) -> bytes:
+        if size > _LONGEST_HEADER:
+            raise DamageError(f"the archive has a header of {size} bytes")
+        while size > len(self._block) - self._at:
+            self._block, self._at = self._block[self._at :] + self._more(), 0
+        self.last = self._block[self._at : self._at + size]
+        self._at += size
+        self._position += size
+        return self.last
+
+    def _more(self) -> bytes:
+        block = self._stream.read(BLOCK)
+        if not block:
             raise DamageError("the archive is cut off")
-        return data
-
-
-class _Header(tarfile.TarInfo):
-    """A header, read strictly: what tarfile takes for the end of an archive in which tar would read on is damage."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
-        try:
-            header = super().frombuf(buf, encoding, errors)
-        except tarfile.TarError as error:
-            if any(buf):
-                raise DamageError(f"the archive has a header that cannot be read: {error}") from error
-            raise  # the end
-        if header.size < 0 or (header.type in _EXTENSIONS and header.size > _LONGEST_EXTENSION):
-            raise DamageError(f"the archive has a header of {header.size} bytes")
-        return header
+        return block
 
 
 def unpack(stream: Readable, folder: Path, members: Members, privileged: bool) -> None:

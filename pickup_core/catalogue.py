@@ -62,7 +62,9 @@ class Backup:
 
     @cached_property
     def status(self) -> str:
-        """Tell `complete`, `partial`, `unfinished` or `damaged`: a manifest that cannot be believed, or no files to it."""
+        """Tell `complete`, `partial`, `unfinished` or `damaged`: a manifest that cannot be believed, or no files to
+        it.
+        """
         if self.marker and not self.has_folder:
             return "damaged"
         try:

@@ -121,7 +121,7 @@ def produce_elsewhere(
     prefix = ["unshare", "--mount", "sh", "-ec", f'{before}\nexec "$@"', "sh"] if before else []
     done = subprocess.run(
         [*prefix, sys.executable, "-c", f"from tests.generator_contract import answer; answer({as_nobody}, {keep})"],
-        input=json.dumps([profile, dict(config)]), env={**env, "PYTHONPATH": str(ROOT)}, cwd="/",
+        input=json.dumps([profile, dict(config)]), env={**env, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}, cwd="/",
         capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -99,6 +99,9 @@ def open_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="pickup-test-", dir="/tmp"))
     folder.chmod(0o755)
     yield folder
+    for path, names, _ in os.walk(folder):
+        for name in names:
+            os.chmod(os.path.join(path, name), 0o700)
     shutil.rmtree(folder)
 
 

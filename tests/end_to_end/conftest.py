@@ -1,5 +1,6 @@
 """A site for every test, looked over once more when the test ends."""
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.command import Site, end
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signals_as_cron_leaves_them() -> None:
+    """Let commands be interrupted: what is started in the background, or with nohup, inherits that it is not."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture

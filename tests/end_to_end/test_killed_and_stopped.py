@@ -113,6 +113,7 @@ def _see_that_all_is_whole(site: Site, known: set[str], what: str) -> None:
     assert not left, f"{what}: {left}"
 
 
+@pytest.mark.timeout(600)
 def test_killed_at_random_moments_nothing_is_lost_and_nothing_half_counts(in_turns: list[Site], seed: int) -> None:
     """K4, C2, I1, I2, I8."""
     dice, killed = random.Random(seed), 0
@@ -236,6 +237,7 @@ def test_a_run_that_is_stopped_while_it_publishes_takes_back_what_it_brought(
     site.run("-q")
 
 
+@pytest.mark.timeout(600)
 def test_a_run_that_is_stopped_at_random_moments_says_so_and_cleans_up(in_turns: list[Site], seed: int) -> None:
     """K1, in each phase: 128+N or done, a line on stderr, no child, an empty staging area, no unfinished backup."""
     dice, stopped = random.Random(seed), 0

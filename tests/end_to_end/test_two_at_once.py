@@ -11,6 +11,7 @@ from tests.end_to_end.command import JOB, Site, is_running, shell_entry, wait_un
 ROUNDS = 20
 
 
+@pytest.mark.timeout(600)
 def test_of_two_runs_at_once_exactly_one_works_and_the_other_names_it(site: Site) -> None:
     """C1, E9, I8: 20 times two processes; pid and start time are those of the one that works."""
     flag = site.folder / "flag"
