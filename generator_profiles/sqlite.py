@@ -17,6 +17,7 @@ copied.
 import contextlib
 import os
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,6 @@ RESTORE = """
 """
 
 _PAGES_AT_A_TIME = 4096
-_CALLBACK_EVERY = 100_000
 _HEADER = 100
 _WAL = b"\x02\x02"  # format version, https://www.sqlite.org/fileformat.html#file_format_version_numbers
 
@@ -137,13 +137,26 @@ def _copy(database: Path, copy: Path, busy_timeout: float) -> None:
 
 
 def _check_integrity(database: Path, copy: Path) -> None:
-    try:
-        with contextlib.closing(
-            sqlite3.connect(f"file:{quote(os.fsencode(copy))}?immutable=1", uri=True)
-        ) as connection:
-            connection.set_progress_handler(lambda: 0, _CALLBACK_EVERY)  # lets Python see signals meanwhile
-            found = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
-    except sqlite3.Error as error:
-        found = [str(error)]
+    """Raise `PickupError` where the copy is damaged. A thread of its own does it, so that a signal is heard
+    meanwhile.
+    """
+    found: list[str] = []
+    name = f"file:{quote(os.fsencode(copy))}?immutable=1"
+    with contextlib.closing(sqlite3.connect(name, uri=True, check_same_thread=False)) as connection:
+
+        def check() -> None:
+            try:
+                found.extend(row[0] for row in connection.execute("PRAGMA integrity_check(5)"))
+            except sqlite3.Error as error:
+                found.append(str(error))
+
+        worker = threading.Thread(target=check, name="integrity check")
+        worker.start()
+        try:
+            while worker.is_alive():
+                worker.join(1)
+        finally:
+            connection.interrupt()
+            worker.join()
     if found != ["ok"]:
         raise PickupError(f"database {database} is damaged: {'; '.join(found)}", hint="sqlite3 DATABASE .recover")

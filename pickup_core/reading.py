@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,13 +68,15 @@ def _asks_for_all_jobs(options: argparse.Namespace) -> bool:
 
 def list_command(session: Session) -> None:
     """Show the backups at each place."""
-    reading, found = _reading(session), []
+    reading = _reading(session)
+    found: list[Backup] = []
     for place in reading.places:
         with session.report.attempt(f"target {place.name}"), place.store:
             for job in place.jobs() if session.options.all_jobs else [reading.job]:
-                found += place.backups(job)
-                for backup in found:
-                    backup.status  # noqa: B018 - read while the store is open
+                for backup in place.backups(job):
+                    with session.report.attempt(f"target {place.name}: backup {backup.id}"):
+                        backup.status  # noqa: B018 - the manifest is read while the store is open
+                        found.append(backup)
     if session.options.json:
         print(json.dumps([_as_json(backup) for backup in found], indent=1))
     elif not found:
@@ -188,7 +191,7 @@ def restore_command(session: Session) -> None:
         paths=tuple(options.path),
         as_stored=options.as_stored,
         overwrite=options.overwrite,
-        privileged=options.privileged,
+        privileged=options.privileged and os.geteuid() == 0,
     )
     if options.folder is not None and wish.to.resolve().is_relative_to(options.folder.resolve()):
         raise RefusedError(f"--to {wish.to} lies in {options.folder}, whose backups it would change")

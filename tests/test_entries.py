@@ -91,6 +91,18 @@ def test_an_unknown_key_within_an_option_is_not_explained_with_other_options(tmp
     assert problems == ("GENERATORS[0] 'a' (nested): config.login.usr: unknown key",)
 
 
+def test_a_default_that_cannot_be_is_reported_with_its_place(tmp_path: Path) -> None:
+    """F3."""
+    (tmp_path / "generator_profiles").mkdir()
+    (tmp_path / "generator_profiles/lost.py").write_text(
+        "from pathlib import Path\nfrom pickup_core.api import Options\nAPI_VERSION = (1, 0)\n"
+        "class Config(Options):\n    path: Path = Path('~no-such-user-here/x')\n"
+        "def run(config, folder): pass\n"
+    )
+    (problem,) = generator_problems(tmp_path, "dict(name='a', profile='lost')")
+    assert problem.startswith("GENERATORS[0] 'a' (lost): config.path: begins with ~, but there is no home folder")
+
+
 def test_a_wrong_password_is_not_shown(tmp_path: Path) -> None:
     """I6: of a value that could be a secret only the type is told."""
     (problem,) = generator_problems(

@@ -16,7 +16,7 @@ from tests.end_to_end.aging import copied_to, moment_of, nights
 from tests.end_to_end.command import JOB, Site, end, folder_entry, is_running, shell_entry, target_entry, wait_until
 
 RANDOM_KILLS = 40
-RANDOM_SIGNALS = 15
+RANDOM_SIGNALS = 12
 SYSTEM_CALLS = ("mkdir", "openat", "write", "linkat", "fsync", "rename", "unlink", "unlinkat", "rmdir", "ftruncate")
 """The calls that change a disk."""
 SAMPLE = 2
@@ -128,7 +128,7 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_half_counts(in_tur
         out, err = process.communicate(timeout=20)
         killed += process.returncode == -9
         assert process.returncode in (0, -9), (out, err)
-        if turn % 4 == 0 or turn >= RANDOM_KILLS - SITES:
+        if turn % 8 == 0 or turn >= RANDOM_KILLS - SITES:
             what = f"kill {turn} after {wait:.3f} s, PICKUP_SEED={seed}"
             _see_that_all_is_whole(site, known[turn % SITES], what)
     assert killed > RANDOM_KILLS / 2
