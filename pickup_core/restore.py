@@ -25,7 +25,7 @@ from pickup_core.patterns import search_expression
 from pickup_core.report import explained
 from pickup_core.store import BLOCK
 from pickup_core.streams import Digest, compression_suffix, decompressed, decompression_errors, transfer
-from pickup_core.wording import in_words
+from pickup_core.wording import counted, in_words
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ class Restored:
         """Give a sentence for each kind of thing that did not come back as it was."""
         is_root, sentences = os.geteuid() == 0, []
         if not (privileged and is_root):
-            counts = {"devices": self.devices, "setuid bits": self.setuid_files, "capabilities": self.capabilities}
-            found = [f"{count} {what}" for what, count in counts.items() if count]
+            counts = {"device": self.devices, "setuid bit": self.setuid_files, "capability set": self.capabilities}
+            found = [counted(count, what) for what, count in counts.items() if count]
             if found:
                 sentences.append(f"left out: {', '.join(found)}. Hint: as root, --privileged restores them")
         if self.foreign_owners and not is_root:
             sentences.append(
-                f"{self.foreign_owners} files belonged to other users and are yours now: only root can set owners"
+                f"{counted(self.foreign_owners, 'file')} of other users became yours: only root can set owners"
             )
         return sentences
 
@@ -139,6 +139,9 @@ def _restore_through(spool: Path, backup: Backup, chosen: Chosen, wish: Wish) ->
             f"restoring takes up to {in_words(needed)}, but {wish.to} has {in_words(free)} left",
             hint="use another --to",
         )
+    for _, artefact in chosen:
+        if artefact.path.count("/") != 2:  # deeper, it could lead through a link that an archive brings
+            raise DamageError(f"{artefact.path} is no path that an artefact has: PROFILE/ENTRY/NAME")
     fresh, restored = spool / "fresh", Restored(artefacts=len(chosen))
     files = [(entry, artefact, _fetched(backup, artefact, spool, wish)) for entry, artefact in chosen]
     wanted = [search_expression(pattern) for pattern in wish.paths]

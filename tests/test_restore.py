@@ -681,9 +681,9 @@ def test_an_ordinary_user_is_told_in_one_line_how_many_owners_were_lost(tmp_path
         {"paths": ["index.html"], "overwrite": True},
         {"privileged": True, "overwrite": True},
     )
-    owners = "9 files belonged to other users and are yours now: only root can set owners"
-    left_out = "left out: 1 devices, 1 setuid bits. Hint: as root, --privileged restores them"
-    assert ended == [[0, [left_out, owners]], [0, [owners.replace("9 files", "1 files")]], [0, [left_out, owners]]]
+    owners = "9 files of other users became yours: only root can set owners"
+    left_out = "left out: 1 device, 1 setuid bit. Hint: as root, --privileged restores them"
+    assert ended == [[0, [left_out, owners]], [0, [owners.replace("9 files", "1 file")]], [0, [left_out, owners]]]
     after = looks_of(home / "to/folder/web/www", owners=False)
     assert after.keys() == before.keys() - {b"null"}
     assert {key for key in after if after[key] != before[key]} <= {b".", b"shell"}

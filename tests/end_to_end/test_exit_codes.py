@@ -140,7 +140,12 @@ def test_status_5_the_installation_is_broken(site: Site, missing: str) -> None:
     site.pickup = tree / "pickup.py"
     site.run("-q")
     gone = tree / missing
-    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    if gone.is_dir():
+        shutil.rmtree(gone)
+        gone.mkdir()
+        gone /= "__init__.py"
+    # Not deleted: where Pickup is installed from a checkout too, Python would find the module there.
+    gone.write_text(f'raise ImportError("No module named {gone.stem}")\n')
     result = site.run("-q", status=5)
     assert re.fullmatch(r"ERROR: this installation is broken: .+\n", result.err), result
 

@@ -247,7 +247,9 @@ def test_setuid_bits_devices_and_capabilities_come_back_only_when_asked_for(site
     site.backup()
     to = site.folder / "plain"
     result = site.run("restore", "--to", to)
-    assert "left out: 1 devices, 2 setuid bits, 1 capabilities. Hint: as root, --privileged restores them" in result.out
+    assert (
+        "left out: 1 device, 2 setuid bits, 1 capability set. Hint: as root, --privileged restores them" in result.out
+    )
     plain = to / "folder/files/source"
     assert sorted(path.name for path in plain.iterdir()) == ["capable", "given away", "setgid", "setuid"]
     assert [stat.S_IMODE((plain / name).stat().st_mode) for name in ("setuid", "setgid")] == [0o755, 0o755]

@@ -149,8 +149,8 @@ def test_restore_says_how_many_owners_it_could_not_set(users: Site) -> None:
     users.backup()
     to = users.folder / "to"
     result = users.run("restore", "--to", to)
-    assert "2 files belonged to other users and are yours now: only root can set owners" in result.out
-    assert "left out: 1 setuid bits" in result.out
+    assert "2 files of other users became yours: only root can set owners" in result.out
+    assert "left out: 1 setuid bit." in result.out
     restored = to / "folder/files/source"
     assert {path.stat().st_uid for path in restored.iterdir()} == {USER.pw_uid}
     assert (restored / "setuid").stat().st_mode & 0o7777 == 0o755
