@@ -261,6 +261,6 @@ def is_running(pid: int) -> bool:
 
 
 def end(pid: int) -> None:
-    """End a process that a test has left behind on purpose."""
+    """End a process that a test has left behind on purpose, and its group where it leads one, as our children do."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        os.killpg(pid, signal.SIGKILL) if os.getpgid(pid) == pid else os.kill(pid, signal.SIGKILL)
