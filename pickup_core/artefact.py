@@ -61,19 +61,20 @@ def stored_name(name: str, taken: Container[str] = ()) -> str:
 
     Any text may come in, for names come from servers and file systems. Out comes a name of `A-Za-z0-9._-` where every
     other byte is written `=HH`, as a leading dot or dash is. Two different names give two different file names. A name
-    of more than 180 bytes, and one that when case-folded is in `taken`, gets a digest of the whole name before its
-    suffix: `=~` and 16 hex digits.
+    of more than 180 bytes, one that when case-folded is in `taken`, and one whose bytes are those of another text too,
+    gets a digest of the whole name before its suffix: `=~` and 16 hex digits.
     """
     escaped = "".join(
         chr(byte) if re.fullmatch(rb"[A-Za-z0-9._-]", bytes([byte])) else f"={byte:02X}" for byte in _bytes_of(name)
     )
     if escaped[0] in ".-":
         escaped = f"={ord(escaped[0]):02X}{escaped[1:]}"
-    if len(escaped) <= _LONGEST_NAME and escaped.casefold() not in taken:
+    is_alone = _bytes_of(name).decode("utf-8", "surrogateescape") == name
+    if is_alone and len(escaped) <= _LONGEST_NAME and escaped.casefold() not in taken:
         return escaped
     found = re.search(r"(?<=.)\.[A-Za-z0-9]{1,8}\Z", escaped)
     suffix = found.group() if found else ""
-    digest = hashlib.sha256(_bytes_of(name)).hexdigest()[:16]
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{escaped.removesuffix(suffix)[:_KEPT_OF_LONGER]}=~{digest}{suffix}"
 
 

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import pwd
 import select
 import shutil
 import signal
@@ -30,6 +31,7 @@ _LINES_KEPT = 10_000
 _LINES_SHOWN = 20
 _LONGEST_LINE = 16_384
 _LONGEST_POLL = 2**31 - 1
+_NO_GROUP = 65534
 
 log = logging.getLogger("pickup.process")
 
@@ -40,7 +42,8 @@ class Terms:
 
     `stall`: how many seconds may go by without a byte while Pickup waits for one; `timeout`: how many seconds all of it
     may take, None for no such limit. `env` is added to the environment of these commands alone; None takes a variable
-    away. `cwd`: the folder that they run in. `stdin`: what the first of them reads.
+    away. `cwd`: the folder that they run in. `stdin`: what the first of them reads. `user`: the name or number of the
+    system user that they run as, in that user's groups and home; only root can name another one.
     """
 
     stall: float = 900
@@ -48,6 +51,29 @@ class Terms:
     env: Mapping[str, str | Secret | None] | None = None
     cwd: Path | None = None
     stdin: bytes = b""
+    user: str | int | None = None
+
+
+@dataclass(frozen=True)
+class SystemUser:
+    """Whom a command runs as: user, group, further groups, and the variables that tell them. See passwd(5)."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    environment: Mapping[str, str]
+
+    @classmethod
+    def of(cls, user: str | int) -> "SystemUser":
+        """Look a user up. Raises `ProcessError` for a name that there is not; a number needs no name."""
+        try:
+            found = pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)
+        except KeyError:
+            if isinstance(user, str):
+                raise ProcessError(f"there is no system user {user!r}", hint="getent passwd lists them") from None
+            return cls(user, _NO_GROUP, (), {"HOME": "/"})
+        names = {"HOME": found.pw_dir, "USER": found.pw_name, "LOGNAME": found.pw_name}
+        return cls(found.pw_uid, found.pw_gid, tuple(os.getgrouplist(found.pw_name, found.pw_gid)), names)
 
 
 def require_program(program: str) -> str:
@@ -105,11 +131,14 @@ class Child:
     def __init__(self, command: Sequence[str], stdin: int | IO[bytes], stdout: int, terms: Terms) -> None:
         self.name = Path(command[0]).name
         self.lines: deque[str] = deque(maxlen=_LINES_KEPT)
+        user = self._other_user(terms)
         log.debug("start: %s", " ".join(command))
         try:
             self._popen = subprocess.Popen(
-                command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, cwd=terms.cwd,
-                env=_environment(terms), start_new_session=True, bufsize=0,
+                command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=_environment(terms, user),
+                cwd=terms.cwd or (Path("/") if user else None), start_new_session=True, bufsize=0,
+                user=user.uid if user else None, group=user.gid if user else None,
+                extra_groups=user.groups if user else None,
             )  # fmt: skip
         except FileNotFoundError:
             if terms.cwd is not None and not terms.cwd.is_dir():
@@ -127,6 +156,15 @@ class Child:
         if stdout == subprocess.PIPE:
             with contextlib.suppress(OSError, AttributeError):  # EPERM above the user's pipe quota
                 fcntl.fcntl(self.stdout, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+
+    def _other_user(self, terms: Terms) -> SystemUser | None:
+        """Give the user to change to, None where the command runs as we do."""
+        user = SystemUser.of(terms.user) if terms.user is not None else None
+        if user is None or user.uid == os.geteuid():
+            return None
+        if os.geteuid() != 0:
+            raise ProcessError(f"{self.name} cannot be run as user {terms.user}: only root can change the user")
+        return user
 
     @property
     def stdin(self) -> IO[bytes]:
@@ -209,8 +247,8 @@ def uninterrupted() -> Iterator[None]:
             signal.raise_signal(late)
 
 
-def _environment(terms: Terms) -> dict[str, str]:
-    environment = clean_environment()
+def _environment(terms: Terms, user: SystemUser | None) -> dict[str, str]:
+    environment = {**clean_environment(), **(user.environment if user else {})}
     for name, value in (terms.env or {}).items():
         if value is None:
             environment.pop(name, None)

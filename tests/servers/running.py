@@ -1,0 +1,86 @@
+"""What all servers of the tests need: a free port, a folder that their own user can reach, a start and an end."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+_SECONDS = 60
+
+
+def free_port() -> int:
+    """Give a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def required(program: str, *folders: str) -> str:
+    """Give the path of a server's program. Where it is missing the test fails: a server is never skipped."""
+    found = shutil.which(program, path=":".join([*folders, os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
+    assert found, f"{program} is not installed; make test installs it"
+    return found
+
+
+@contextlib.contextmanager
+def server_folder(user: str | None = None) -> Iterator[Path]:
+    """Give a temporary folder that belongs to the server's user, where the tests run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="pickup-server-", dir="/tmp"))
+    try:
+        if user and os.geteuid() == 0:
+            shutil.chown(folder, user)
+        folder.chmod(0o755)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def as_user(user: str | None) -> dict[str, object]:
+    """Give the arguments with which `subprocess` starts a program as that user, where the tests run as root."""
+    if user is None or os.geteuid() != 0:
+        return {}
+    found = pwd.getpwnam(user)
+    return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": []}
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str | Path],
+    port: int,
+    log: Path,
+    user: str | None = None,
+    end: signal.Signals = signal.SIGTERM,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[int]:
+    """Run a server until the `with` is left; gives its process id once it accepts connections on its port."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", env=env, **as_user(user)
+        )
+    try:
+        limit = time.monotonic() + _SECONDS
+        while not _accepts(port):
+            assert process.poll() is None, f"{command[0]} ended at once: {log.read_text(errors='replace')[-2000:]}"
+            assert time.monotonic() < limit, f"{command[0]} does not answer: {log.read_text(errors='replace')[-2000:]}"
+            time.sleep(0.02)
+        yield process.pid
+    finally:
+        process.send_signal(end)
+        try:
+            process.wait(_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
