@@ -1,11 +1,11 @@
 """The one module that a profile imports. What stands here keeps its meaning as long as the major version stays."""
 
 from pickup_core.archive import TAR_ENVIRONMENT, label_options, unescaped
-from pickup_core.artefact import ARCHIVE_SUFFIX, CONTENTS_SUFFIX, Artefact, Judgement, Readable, Writable
+from pickup_core.artefact import ARCHIVE_SUFFIX, CONTENTS_SUFFIX, Artefact, Judgement, Readable, Stored, Writable
 from pickup_core.errors import PickupError, ProcessError, StoreError
 from pickup_core.options import Options
 from pickup_core.patterns import expression
-from pickup_core.process import Output, Terms, failure, feed, output_of, require_program
+from pickup_core.process import Output, Terms, acting_as, failure, feed, output_of, require_program
 from pickup_core.secret import Secret, secret_command, secret_credential, secret_env, secret_file
 from pickup_core.store import BLOCK, Item, Store
 
@@ -29,8 +29,10 @@ __all__ = [
     "Secret",
     "Store",
     "StoreError",
+    "Stored",
     "Terms",
     "Writable",
+    "acting_as",
     "expression",
     "failure",
     "feed",

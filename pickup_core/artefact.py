@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -54,6 +54,20 @@ class Artefact:
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("an artefact needs a name")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An artefact of a backup, given back to its profile to be loaded: the name that its generator gave it, its
+    uncompressed size in bytes, and its content.
+
+    `open` gives the uncompressed content to be used in a `with`, each time from its beginning. That it is what was
+    stored was checked before.
+    """
+
+    name: str
+    size: int
+    open: Callable[[], AbstractContextManager[Readable]]
 
 
 def stored_name(name: str, taken: Container[str] = ()) -> str:

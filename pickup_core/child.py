@@ -76,6 +76,31 @@ class SystemUser:
         return cls(found.pw_uid, found.pw_gid, tuple(os.getgrouplist(found.pw_name, found.pw_gid)), names)
 
 
+@contextlib.contextmanager
+def acting_as(user: str | int) -> Iterator[None]:
+    """Be another system user for a moment, by the effective ids alone: to connect to a server that asks the kernel who
+    is there (peer authentication). Raises `ProcessError` where there is no such user, or where we may not.
+
+    All threads of this process are that user meanwhile: nothing else may go on.
+    """
+    other, ours = SystemUser.of(user), (os.geteuid(), os.getegid(), os.getgroups())
+    if other.uid == ours[0]:
+        yield
+        return
+    try:
+        os.setgroups(other.groups)
+        os.setegid(other.gid)
+        os.seteuid(other.uid)
+    except PermissionError:
+        raise ProcessError(f"only root can act as user {user}", hint="run as root, or as that user") from None
+    try:
+        yield
+    finally:
+        os.seteuid(ours[0])
+        os.setegid(ours[1])
+        os.setgroups(ours[2])
+
+
 def require_program(program: str) -> str:
     """Give the path of a program. Raises `ProcessError` that names it and PATH where it cannot be run."""
     found = shutil.which(program)
