@@ -365,10 +365,10 @@ def test_root_runs_no_config_from_a_folder_that_others_can_write(tmp_path: Path)
     (tmp_path / "open").chmod(0o777)
     write_config(tmp_path, config_text())
     path = write_config(tmp_path / "open", config_text())
-    assert error_of(path).message == f"{tmp_path}/open can be written by others, who could change what is run"
+    assert error_of(path).message == f"{tmp_path}/open can be written by others, who could replace what lies there"
     path.unlink()
     path.symlink_to(tmp_path / "config.py")
-    assert error_of(path).message == f"{tmp_path}/open can be written by others, who could change what is run"
+    assert error_of(path).message == f"{tmp_path}/open can be written by others, who could replace what lies there"
 
 
 def test_a_config_that_all_can_read_may_hold_no_secret(tmp_path: Path) -> None:
