@@ -42,7 +42,7 @@ def test_a_failed_entry_leaves_a_partial_backup_that_says_so(half: Site) -> None
     assert not list(half.backups.rglob("dump*"))
     text = (half.backups / JOB / name / "RESTORE.txt").read_text()
     assert "PARTIAL. These entries failed or were not asked for: dump." in text
-    assert "FAILED: sh ended with status 3: server has gone away" in text
+    assert "FAILED: dump.sql: sh ended with status 3: server has gone away" in text
     half.run("verify", "all")
 
 
