@@ -24,7 +24,8 @@ from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.profiles import KINDS, manual_text, manuals_of
 from pickup_core.prune import prune
-from pickup_core.reading import find_command, list_command, restore_command, verify_command
+from pickup_core.reading import find_command, list_command, verify_command
+from pickup_core.restoring import restore_command
 from pickup_core.run import RunWish, machine_digest, run
 from pickup_core.session import Session, job_of, print_table
 from pickup_core.store import DryRun

@@ -143,7 +143,7 @@ def _restore_through(spool: Path, backup: Backup, chosen: Chosen, wish: Wish) ->
         if artefact.path.count("/") != 2:  # deeper, it could lead through a link that an archive brings
             raise DamageError(f"{artefact.path} is no path that an artefact has: PROFILE/ENTRY/NAME")
     fresh, restored = spool / "fresh", Restored(artefacts=len(chosen))
-    files = [(entry, artefact, _fetched(backup, artefact, spool, wish)) for entry, artefact in chosen]
+    files = [(entry, artefact, fetched(backup, artefact, spool)) for entry, artefact in chosen]
     wanted = [search_expression(pattern) for pattern in wish.paths]
     symlinks: dict[str, set[str]] = {}
     for number, (entry, artefact, file) in enumerate(files):
@@ -234,7 +234,7 @@ def _make_removable(folder: Path) -> None:
                     os.chmod(os.path.join(path, name), 0o700)
 
 
-def _fetched(backup: Backup, artefact: StoredArtefact, spool: Path, wish: Wish) -> Path:
+def fetched(backup: Backup, artefact: StoredArtefact, spool: Path) -> Path:
     """Copy a stored file into the spool. Raises `DamageError` where it is not the one that the manifest names."""
     descriptor, name = tempfile.mkstemp(dir=spool)
     where = f"{backup.folder}/{artefact.path}"
@@ -251,7 +251,7 @@ def _fetched(backup: Backup, artefact: StoredArtefact, spool: Path, wish: Wish) 
 
 
 @contextlib.contextmanager
-def _uncompressed(artefact: StoredArtefact, file: Path) -> Iterator[Readable]:
+def uncompressed(artefact: StoredArtefact, file: Path) -> Iterator[Readable]:
     """Give the content of a spooled file. What is wrong with its compression or size is a `DamageError`; this and what
     tar says names the artefact.
     """
@@ -289,16 +289,16 @@ def _unpack(
     wanted: Sequence[re.Pattern[str]],
     privileged: bool,
 ) -> None:
-    with _uncompressed(artefact, file) as stream:
+    with uncompressed(artefact, file) as stream:
         check_members(stream, members, wanted)
-    with _uncompressed(artefact, file) as stream:
+    with uncompressed(artefact, file) as stream:
         unpack(stream, folder, members, privileged)
 
 
 def _write_uncompressed(artefact: StoredArtefact, file: Path, path: Path) -> None:
     suffix = compression_suffix(artefact.compression)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with _uncompressed(artefact, file) as stream:
+    with uncompressed(artefact, file) as stream:
         descriptor = os.open(path.with_name(path.name.removesuffix(suffix)), flags, 0o600)
         with open(descriptor, "wb") as out:
             transfer(stream, out)
