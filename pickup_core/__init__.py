@@ -14,11 +14,12 @@ A run, from left to right (`run` is the straight line through it):
 
 Reading back:
 
-    catalogue (which backups there are)   loose (a folder copied by hand)   verify   find   restore -> merge
+    catalogue (which backups there are)   loose (a folder copied by hand)   verify   find
+    restore -> merge (into a folder)      load (into a server)
 
 Around it:
 
-    cli (options, signals)   commands and reading (what each does)   session   check   report   history   lock   logs
+    cli (options, signals)   commands, reading, restoring (what each does)   session   check   report   history   lock   logs
     wording   masking (the config's source, as it is stored with each backup)
 
 Imports go one way: cli, commands -> run, check, restore ... -> the modules of the api -> errors. The core names no

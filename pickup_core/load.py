@@ -55,7 +55,7 @@ class Origin:
 
 
 def settings_of(texts: Sequence[str]) -> dict[str, str]:
-    """Read `KEY=VALUE` texts. Raises `UsageError` for one that is none, and for a secret: all can see a command line."""
+    """Read `KEY=VALUE` texts. Raises `UsageError` for one that is none, and for a secret: anybody may see it."""
     settings = {}
     for text in texts:
         key, equals, value = text.partition("=")
