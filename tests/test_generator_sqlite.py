@@ -245,7 +245,7 @@ def test_a_damaged_page_is_found(tmp_path: Path) -> None:
     ran = run_entry(tmp_path, "sqlite", dict(databases=[str(database), "good.db"]))
     assert ran.exit_code == ExitCode.FAILED
     assert ran.contents.keys() == {"good.db"}
-    assert f"database {database} is damaged: " in ran.messages[0]
+    assert f"database {database}: it is damaged: " in ran.messages[0]
     assert "Hint: sqlite3 DATABASE .recover" in ran.messages[0]
 
 
