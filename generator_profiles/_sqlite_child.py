@@ -89,6 +89,7 @@ def fill(database: str, timeout: float, folder: str) -> None:
         if sizes[0] != sizes[1]:
             destination.execute("PRAGMA journal_mode=DELETE")  # in WAL mode the size of the pages cannot change
         source.backup(destination, pages=_PAGES_AT_A_TIME, progress=give_up_where_locked)
+    print("loaded")
 
 
 @contextlib.contextmanager
@@ -112,7 +113,7 @@ def immutable(database: str) -> sqlite3.Connection:
 
 def require_plain(path: str) -> None:
     """Raise `Refused` for what lies in the place of a file that SQLite would open, and wait for, or follow."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, PermissionError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
             raise Refused(f"{path} is not a regular file", "SQLite would open it: move it away")
 

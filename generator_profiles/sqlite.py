@@ -227,7 +227,7 @@ def _child(action: str, place: _Place, size: int, config: Config, *folder: Path)
     stall = _STALL + config.busy_timeout + size / _SLOWEST
     terms = Terms(stall=stall, stdin=_CHILD.read_bytes(), user=place.user)
     try:
-        with output_of(command, judge=_judge, allow_empty=True, terms=terms) as stream:
+        with output_of(command, judge=_judge, terms=terms) as stream:
             yield stream
     except ProcessError as error:
         hint = error.hint
