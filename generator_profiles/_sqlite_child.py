@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
-EXPLAINED = 3
+EXPLAINED = 3  # as the profile has it
 _BUSY = 5  # https://www.sqlite.org/rescode.html#busy
 _HEADER = 100
 _WAL = b"\x02\x02"  # format version, https://www.sqlite.org/fileformat.html#file_format_version_numbers
@@ -132,6 +132,8 @@ def is_idle(database: str) -> bool:
 def hint_for(database: str, error: str, timeout: float) -> str:
     if "is locked" in error:
         return f"another program has kept it locked for {timeout:g} seconds, the busy_timeout"
+    if "readonly" in error and os.path.lexists(f"{database}-journal"):
+        return "a program was killed while it wrote: start it again, or open the database once with sqlite3"
     if is_idle(database) and not os.access(os.path.dirname(database), os.W_OK):
         return f"in WAL mode, read it as a user who may write {os.path.dirname(database)}"
     return ""

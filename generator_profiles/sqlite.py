@@ -65,7 +65,8 @@ class Config(Options):
     busy_timeout: float = Field(60, ge=0)
     """How many seconds to wait for a program that has locked the database."""
     as_user: str | None = None
-    """The system user who opens the databases; by default, for root, the owner of each."""
+    """The system user who opens the databases. By default that is, for root, the owner of each; where several users
+    could put something beside one, it has to be said."""
 
     @field_validator("databases")
     @classmethod
@@ -156,6 +157,8 @@ def _named_user(name: str) -> int | None:
         user = pwd.getpwnam(name).pw_uid
     except KeyError:
         raise PickupError(f"there is no system user {name!r}, the `as_user`", "getent passwd lists them") from None
+    if os.geteuid() not in (0, user):
+        raise PickupError(f"only root can open databases as user {name}", "run as root, or take `as_user` out")
     return user if user != os.geteuid() else None
 
 

@@ -657,6 +657,31 @@ def test_a_user_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "there is no system user 'no-such-user', the `as_user`" in ran.messages[0]
 
 
+def test_only_root_can_open_a_database_as_another_user() -> None:
+    with ordinary_folder() as folder:
+        config = dict(databases=[str(make(folder / "shop.db"))], as_user="root")
+        (folder / "shop.db").chmod(0o644)
+        produced = produce_elsewhere("sqlite", config, as_nobody=True)
+    assert produced.failures["shop.db"].startswith("only root can open databases as user root\nHint: run as root")
+
+
+def test_a_change_that_a_killed_program_left_half_done_is_explained(tmp_path: Path, scratch: Path) -> None:
+    database = make(tmp_path / "shop.db", 20_000)
+    writer = Writer(database)
+    writer.execute("PRAGMA cache_size=10")
+    writer.execute("BEGIN")
+    writer.execute("UPDATE orders SET what = upper(what)")
+    writer.kill()
+    assert database.with_name("shop.db-journal").stat().st_size > 0
+    before = everything_about(tmp_path)
+    config = dict(databases=[str(database)])
+    assert "Hint: a program was killed while it wrote" in produce("sqlite", config, scratch).failures["shop.db"]
+    assert everything_about(tmp_path) == before
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("SELECT * FROM orders").fetchone()
+    assert rows_in(produce("sqlite", config, scratch).contents["shop.db"]) == 20_000
+
+
 def test_a_link_to_a_database_is_followed(tmp_path: Path, scratch: Path) -> None:
     (tmp_path / "link.db").symlink_to(make(tmp_path / "shop.db"))
     assert rows_in(produce("sqlite", dict(databases=[str(tmp_path / "link.db")]), scratch).contents["link.db"]) == ROWS
