@@ -5,7 +5,8 @@ A map, in the order in which a reader meets it. Profiles see only `api`, which h
     options     what an entry's config may say           artefact    one file of a backup, and its stored name
     secret      texts that are never shown               store       the contract of a target
     process     child processes as streams (`child`)     patterns    file name patterns, with one meaning everywhere
-    errors      the exceptions and the exit codes        archive     GNU tar: checking and unpacking
+    system_user whom a command may run as                archive     GNU tar: what it can do, what its lists say
+    errors      the exceptions and the exit codes
 
 A run, from left to right (`run` is the straight line through it):
 

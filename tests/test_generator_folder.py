@@ -181,7 +181,7 @@ def test_a_missing_folder_fails_and_makes_no_archive(tmp_path: Path) -> None:
     ran = run_entry(tmp_path, "folder", dict(path="nowhere"))
     assert ran.exit_code == ExitCode.FAILED
     assert ran.contents == {}
-    assert ran.messages == [f"GENERATORS[0] 'it' (folder): {tmp_path / 'nowhere'} does not exist"]
+    assert ran.messages == [f"GENERATORS[0] 'it' (folder): nowhere.tar: {tmp_path / 'nowhere'} does not exist"]
 
 
 def test_of_several_folders_a_missing_one_costs_itself(tmp_path: Path, source: Path) -> None:
@@ -190,7 +190,7 @@ def test_of_several_folders_a_missing_one_costs_itself(tmp_path: Path, source: P
     ran = run_entry(tmp_path, "folder", dict(path=["www", "nowhere", "mail"]))
     assert ran.exit_code == ExitCode.FAILED
     assert ran.contents.keys() == {"www.tar", "www.contents", "mail.tar", "mail.contents"}
-    assert ran.record.failures == (f"{tmp_path / 'nowhere'} does not exist",)
+    assert ran.record.failures == (f"nowhere.tar: {tmp_path / 'nowhere'} does not exist",)
 
 
 def test_a_folder_that_may_be_missing_is_skipped(

@@ -244,7 +244,7 @@ def test_a_database_that_stays_locked_fails_after_the_time_that_is_given(tmp_pat
             list(profile.check(options_of("sqlite", dict(databases=[str(database)], busy_timeout=0), tmp_path)))
     assert ran.exit_code == ExitCode.FAILED
     assert ran.contents == {}
-    assert f"GENERATORS[0] 'it' (sqlite): database {database}: database is locked\nHint: " in ran.messages[0]
+    assert f"GENERATORS[0] 'it' (sqlite): shop.db: database {database}: database is locked\nHint: " in ran.messages[0]
     assert "busy_timeout" in ran.messages[0]
 
 
