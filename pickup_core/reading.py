@@ -116,7 +116,8 @@ def find_command(session: Session) -> None:
     for place in reading.places:
         with session.report.attempt(f"target {place.name}"), place.store:
             for backup in filter(lambda backup: backup.is_finished, place.backups(reading.job)):
-                found += [(backup, entry, line) for entry, line in find(backup, pattern)]
+                with session.report.attempt(f"target {place.name}"):
+                    found += [(backup, entry, line) for entry, line in find(backup, pattern)]
     if session.options.json:
         print(json.dumps([_found_as_json(*each) for each in found], indent=1))
     elif found:

@@ -54,9 +54,10 @@ def _see_that_options_fit(options: argparse.Namespace) -> None:
 
 
 def _selected(reading: Reading, options: argparse.Namespace, wish: Wish) -> Backup:
-    """Give the newest backup over all places that a restore may take. A place that cannot be read is told.
+    """Give the newest backup over all places that a restore may take. A place that cannot be read is told, and one that
+    has a damaged one is warned about.
 
-    Raises what the only place raised, or else `DamageError`, `StoreError` or `UsageError` with what each of them said.
+    Where there is none, raises `DamageError`, `UsageError` or `StoreError` with what each of the places said.
     """
     found: list[Backup] = []
     failed: list[PickupError | OSError] = []
@@ -64,16 +65,21 @@ def _selected(reading: Reading, options: argparse.Namespace, wish: Wish) -> Back
     for place in reading.places:
         try:
             with place.store:
-                found.append(place.select(reading.job, options.backup, options.before, wish.holds, wish.which))
-        except (StoreError, UsageError, DamageError, OSError) as error:
+                backup = place.select(reading.job, options.backup, options.before, wish.holds, wish.which)
+                backup.manifest  # noqa: B018 - it raises where it is damaged, and another place may have a whole one
+                if not backup.has_folder:
+                    raise DamageError(f"{backup.folder} is missing, though {backup.manifest_path} is there")
+                found.append(backup)
+        except (PickupError, OSError) as error:
             failed.append(error)
             reasons.append(f"target {place.name}: {explained(error)}")
     if found:
-        for reason in reasons:
-            log.info("%s", reason)
+        for failure, reason in zip(failed, reasons, strict=True):
+            log.log(logging.WARNING if isinstance(failure, DamageError) else logging.INFO, "%s", reason)
         return max(found, key=lambda backup: backup.id)  # the first of those that are equal
-    kinds = [kind for kind in (DamageError, StoreError, OSError) if any(isinstance(e, kind) for e in failed)]
-    raise (DamageError if DamageError in kinds else StoreError if kinds else UsageError)("\n".join(reasons))
+    if any(isinstance(error, DamageError) for error in failed):
+        raise DamageError("\n".join(reasons))
+    raise (UsageError if all(isinstance(error, UsageError) for error in failed) else StoreError)("\n".join(reasons))
 
 
 def _announce(backup: Backup, wish: Wish) -> None:

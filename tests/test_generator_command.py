@@ -133,7 +133,9 @@ def test_an_output_of_nothing_fails_unless_it_may_be_empty(tmp_path: Path) -> No
     assert ran.exit_code == ExitCode.FAILED
     assert ran.record.status == "failed"
     assert ran.contents == {}
-    assert ran.messages[0].startswith("GENERATORS[0] 'it' (command): output: true ended without an error, but wrote nothing")
+    assert ran.messages[0].startswith(
+        "GENERATORS[0] 'it' (command): output: true ended without an error, but wrote nothing"
+    )
     assert printed(tmp_path, command="true", allow_empty=True) == b""
 
 
