@@ -39,6 +39,7 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
         ('x = 1\r\npassword = "c4n4ry"\r\n', 'x = 1\r\npassword = "***"\r\n'),
         ('password = secret_file("db.password")', 'password = secret_file("db.password")'),
         ('password = ""', 'password = ""'),
+        ('passwd = {"db": "c4n4ry", "ftp": ["4c4n4ry"]}', 'passwd = {"db": "***", "ftp": ["***"]}'),
         ('env = dict(DUMP_KEY="c4n4ry")', 'env = dict(DUMP_KEY="***")'),
         ('command = ["dump", "--password=c4n4ry"]', 'command = ["dump", "--password=***"]'),
         ('command = "PGPASSWORD=c4n4ry dump -x"', 'command = "PGPASSWORD=*** dump -x"'),

@@ -1,133 +1,22 @@
-"""Reading: list, find, verify and restore look at every place, and what is wrong with one does not hide the others."""
+"""Reading: list, find and verify look at every place, and what is wrong with one does not hide the others."""
 
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from pickup_core.errors import DamageError, RefusedError, StoreError, UsageError
+from pickup_core.errors import UsageError
 from pickup_core.history import History
-from pickup_core.manifest import encode
-from target_profiles.folder import Config as FolderConfig
-from target_profiles.folder import Target
 from tests.builders import LOCAL, config_text, write_config
 from tests.end_to_end.aging import copied_to
-from tests.places import JOB, Made, make_backup, store_backup
-from tests.sessions import carried_out
+from tests.places import JOB
+from tests.sessions import DAMAGE, LABEL, LONG_AGO, carried_out, home_with_two_targets, keep, make_later, manifest_at
 from tests.stored import archived, stored_backup
-
-LONG_AGO = datetime(2025, 3, 1, 2, 15, tzinfo=timezone.utc)
-LABEL = "command/system"
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A folder with a config that has two targets, `one` and `two`."""
-    targets = ", ".join(f'dict(name="{name}", profile="folder", config=dict(path="{name}"))' for name in ("one", "two"))
-    write_config(tmp_path, config_text(LOCAL, "[]", f"[{targets}]"))
-    return tmp_path
-
-
-def keep(home: Path, night: int, *names: str, content: str = "", job: str = JOB) -> Made:
-    """Store the backup of a night at the targets of these names."""
-    data = (content or f"night {night}").encode()
-    made = make_backup(home / f"made-{job}-{night}-{content}", LONG_AGO + timedelta(days=night), {LABEL: data}, job=job)
-    for name in names:
-        with Target(FolderConfig(path=home / name)) as store:
-            store.create_root()
-            store_backup(store, made)
-    return made
-
-
-def restored(home: Path, *words: object) -> tuple[int, str, str]:
-    """Restore what lies there; give the status, the content that came, and all that was said."""
-    to = home / "to"
-    shutil.rmtree(to, ignore_errors=True)
-    done = carried_out(home, "restore", *words, "--to", to)
-    return done.status, (to / LABEL / "data.bin").read_text(), done.out + done.err
-
-
-def manifest_at(home: Path, target: str, made: Made) -> Path:
-    return home / target / JOB / f"{made.manifest.id}.json"
-
-
-def make_later(path: Path, made: Made) -> None:
-    """Let a later version of Pickup have written a manifest."""
-    path.write_bytes(encode(replace(made.manifest, format=(2, 0))))
-
-
-# Restore: from which place
-
-
-def test_the_newest_backup_of_all_places_is_restored(home: Path) -> None:
-    keep(home, 1, "one")
-    keep(home, 2, "two")
-    assert restored(home)[:2] == (0, "night 2")
-    assert restored(home, "--target", "one")[:2] == (0, "night 1")
-    assert restored(home, "--before", "2025-03-03 00:00+00:00")[:2] == (0, "night 1")
-
-
-def test_of_equal_backups_that_of_the_first_place_is_taken(home: Path) -> None:
-    made = keep(home, 1, "one", "two")
-    said = restored(home)[2]
-    assert f"from target one: job {JOB}, backup {made.manifest.id} of " in said
-    assert "target two" not in said
-
-
-def test_a_place_that_cannot_be_reached_is_told_and_the_others_serve(home: Path) -> None:
-    """V4: the newest that can be had; nothing is wrong with what was restored."""
-    keep(home, 1, "two")
-    status, content, said = restored(home)
-    assert (status, content) == (0, "night 1")
-    assert f"target one: {home}/one does not exist\nHint: is the disk mounted?" in said
-    shutil.rmtree(home / "two")
-    with pytest.raises(StoreError) as caught:
-        restored(home)
-    assert [line for line in str(caught.value).splitlines() if line.startswith("target ")] == [
-        f"target one: {home}/one does not exist", f"target two: {home}/two does not exist",
-    ]  # fmt: skip
-
-
-DAMAGE: dict[str, Callable[[Path], object]] = {
-    "flipped": lambda path: path.write_bytes(path.read_bytes().replace(b'"ok"', b'"no"')),
-    "cut off": lambda path: path.write_bytes(path.read_bytes()[:100]),
-    "without its files": lambda path: shutil.rmtree(path.with_suffix("")),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("named", [True, False])
-def test_a_backup_that_is_damaged_in_one_place_comes_whole_from_another(home: Path, damage: str, named: bool) -> None:
-    """V1: whether it is named or the latest."""
-    keep(home, 1, "one", "two")
-    made = keep(home, 2, "one", "two")
-    DAMAGE[damage](manifest_at(home, "one", made))
-    status, content, said = restored(home, *([made.manifest.id] if named else []))
-    assert content == "night 2"
-    assert f"from target two: job {JOB}, backup {made.manifest.id}" in said
-    is_warned = f"WARNING: target one: {JOB}/{made.manifest.id}" in said
-    assert is_warned == (status == 1) == (named or damage != "cut off")  # one that is not asked for is unfinished
-    with pytest.raises(DamageError):
-        restored(home, made.manifest.id, "--target", "one")
-
-
-def test_a_backup_of_a_later_version_is_no_damage_and_passed_over(home: Path) -> None:
-    keep(home, 1, "one")
-    made = keep(home, 2, "one")
-    make_later(manifest_at(home, "one", made), made)
-    keep(home, 0, "two")
-    status, content, said = restored(home)
-    assert (status, content) == (1, "night 1")
-    assert f"{JOB}/{made.manifest.id}.json was written by a later version of Pickup and is passed over" in said
-
-
-def test_what_no_place_has_is_told_for_each(home: Path) -> None:
-    keep(home, 1, "one", "two")
-    with pytest.raises(UsageError, match=r"(?s)target one: it holds no backup .*'1999'.*\ntarget two: .*'1999'"):
-        restored(home, "1999")
+    return home_with_two_targets(tmp_path)
 
 
 # Verify
@@ -178,16 +67,11 @@ def test_the_latest_that_is_verified_may_be_a_damaged_one(home: Path, damage: st
     ]  # fmt: skip
 
 
-def test_what_was_verified_and_restored_is_remembered(home: Path) -> None:
+def test_what_was_verified_is_remembered(home: Path) -> None:
     made = keep(home, 1, "one", "two")
     carried_out(home, "verify", "--target", "one")
-    restored(home, "--only", "system")
-    history = History(home / "state", JOB)
-    [verified], [came] = history.records("verify"), history.records("restore")
+    [verified] = History(home / "state", JOB).records("verify")
     assert (verified["target"], verified["backup"], verified["findings"]) == ("one", made.manifest.id, 0)
-    assert (came["target"], came["backup"], came["to"], came["only"]) == (
-        "one", made.manifest.id, str(home / "to"), ["system"],
-    )  # fmt: skip
 
 
 # List
@@ -299,16 +183,6 @@ def test_a_folder_needs_no_config_and_leaves_no_trace(home: Path) -> None:
     done = carried_out(home, "verify", "--from", folder, needs_config=False)
     assert (done.status, f"target {folder}: {made.manifest.id} is whole" in done.out) == (0, True)
     assert sorted(home.rglob("*")) == before
-
-
-def test_no_way_leads_a_restore_into_the_folder_that_it_reads(home: Path) -> None:
-    """I10."""
-    keep(home, 1, "one")
-    (home / "link").symlink_to("one")
-    for folder, to in (("one", "one/web01/x"), ("one", "link/x"), ("link", "one/x"), ("link", "link")):
-        with pytest.raises(RefusedError, match=f"lies in .*/{folder}, whose backups it would change"):
-            carried_out(home, "restore", "--from", home / folder, "--to", home / to, needs_config=False)
-    assert [path.name for path in (home / "one").iterdir()] == [JOB]
 
 
 def test_of_several_jobs_in_a_folder_one_is_named(home: Path) -> None:
