@@ -5,7 +5,7 @@ A map, in the order in which a reader meets it. Profiles see only `api`, which h
     options     what an entry's config may say           artefact    one file of a backup, and its stored name
     secret      texts that are never shown               store       the contract of a target
     process     child processes as streams (`child`)     patterns    file name patterns, with one meaning everywhere
-    errors      the exceptions and the exit codes        archive     GNU tar: checking and unpacking
+    errors      the exceptions and the exit codes        archive     GNU tar, and its lists of contents
 
 A run, from left to right (`run` is the straight line through it):
 
@@ -14,7 +14,8 @@ A run, from left to right (`run` is the straight line through it):
 
 Reading back:
 
-    catalogue (which backups there are)   loose (a folder copied by hand)   verify   find   restore -> merge
+    catalogue (which backups there are)   loose (a folder copied by hand)   verify   find
+    restore -> spool -> members (detours, tame) -> merge
 
 Around it:
 

@@ -8,7 +8,7 @@ import shlex
 import stat
 from pathlib import Path
 
-from pickup_core.errors import ConfigError
+from pickup_core.errors import ConfigError, RefusedError
 
 
 def read_trusted(path: Path) -> tuple[str, os.stat_result]:
@@ -53,22 +53,42 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def see_that_nobody_else_leads(path: Path) -> None:
+    """See that for root a folder, which need not be there yet, is root's own, and that nobody else can put another one,
+    or a link, in its place or in that of a folder above it. Raises `RefusedError`.
+    """
+    if os.geteuid() != 0:
+        return
+    real = path.resolve()
+    try:
+        for folder in dict.fromkeys((path, *path.absolute().parents, real, *real.parents)):
+            if folder.is_symlink() and folder.lstat().st_uid != 0:
+                raise ConfigError(f"{folder} is a symbolic link of user {folder.lstat().st_uid}")
+            if folder.exists():
+                is_above = folder not in (path, real)
+                _check(folder, folder.stat(), may_be_sticky=is_above, harm="could lead root elsewhere")
+    except ConfigError as error:
+        raise RefusedError(error.message, hint="name a folder of root's, or a new one: /root/restored") from None
+
+
 def _open_at_once(path: str, flags: int) -> int:
     """Open a file for reading; a FIFO too, which would else be waited for."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _check(path: Path, status: os.stat_result, may_be_sticky: bool = False) -> None:
+def _check(
+    path: Path, status: os.stat_result, may_be_sticky: bool = False, harm: str = "could change what is run"
+) -> None:
     word = shlex.quote(str(path))
     if status.st_uid not in (0, os.geteuid()):
         hint = f"chown {os.geteuid()} {word}"
-        raise ConfigError(f"{path} belongs to user {status.st_uid}, who could change what is run", hint=hint)
+        raise ConfigError(f"{path} belongs to user {status.st_uid}, who {harm}", hint=hint)
     if status.st_mode & 0o002 and stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         if may_be_sticky:
             return
         raise ConfigError(f"{path} is a folder that everybody shares", hint="name one of our own")
     if status.st_mode & 0o002 or (status.st_mode & 0o020 and not _is_private_group(status)):
-        raise ConfigError(f"{path} can be written by others, who could change what is run", hint=f"chmod go-w {word}")
+        raise ConfigError(f"{path} can be written by others, who {harm}", hint=f"chmod go-w {word}")
 
 
 def _is_private_group(status: os.stat_result) -> bool:
