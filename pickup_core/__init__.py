@@ -5,7 +5,7 @@ A map, in the order in which a reader meets it. Profiles see only `api`, which h
     options     what an entry's config may say           artefact    one file of a backup, and its stored name
     secret      texts that are never shown               store       the contract of a target
     process     child processes as streams (`child`)     patterns    file name patterns, with one meaning everywhere
-    system_user whom a command may run as                archive     GNU tar: what it can do, what its lists say
+    system_user whom a command may run as                archive     GNU tar, and its lists of contents
     errors      the exceptions and the exit codes
 
 A run, from left to right (`run` is the straight line through it):
@@ -16,7 +16,7 @@ A run, from left to right (`run` is the straight line through it):
 Reading back:
 
     catalogue (which backups there are)   loose (a folder copied by hand)   verify   find
-    restore -> merge (into a folder)      load (into a server)
+    restore -> spool -> members (detours, tame) -> merge (into a folder)    load (into a server)
 
 Around it:
 

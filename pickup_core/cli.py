@@ -262,7 +262,7 @@ def _listen_to_signals() -> None:
 
 def _ended(sentence: str, code: int) -> int:
     with contextlib.suppress(ImportError):  # where the installation is broken
-        from pickup_core.logs import printable
+        from pickup_core.wording import printable
 
         sentence = printable(sentence)
     print(f"ERROR: {sentence}", file=sys.stderr)
