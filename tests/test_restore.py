@@ -438,7 +438,7 @@ def test_root_restores_over_the_folders_that_other_users_have_in_it(backup: Back
 def test_root_does_not_restore_into_a_folder_that_somebody_else_has_made(backup: Backup, home: Path) -> None:
     """I10: its owner could exchange what is in it while root writes."""
     for to in (home, home / "new"):
-        with pytest.raises(RefusedError, match=f"{home} belongs to user {NOBODY}, who could replace root") as raised:
+        with pytest.raises(RefusedError, match=f"{home} belongs to user {NOBODY}, who could replace what") as raised:
             restored(backup, to)
         assert raised.value.exit_code == ExitCode.DAMAGE
         assert "/root/restored" in raised.value.hint
