@@ -12,6 +12,7 @@ from pickup_core.cli import main
 from pickup_core.errors import UsageError
 from pickup_core.load import settings_of
 from tests.builders import config_text, write_config
+from tests.sessions import own_logging
 
 SERVER = '''
     """A server that is a folder: each table is a file. It says what it was asked to load."""
@@ -68,7 +69,8 @@ class Site:
         write_config(self.folder, config_text(HEAD, own if generators is None else generators))
 
     def run(self, *arguments: str | Path) -> int:
-        return main(["-c", str(self.folder / "config.py"), *map(str, arguments)])
+        with own_logging():
+            return main(["-c", str(self.folder / "config.py"), *map(str, arguments)])
 
     def tables(self, name: str = "server") -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (self.folder / name).iterdir()}
