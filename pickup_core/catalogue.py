@@ -19,7 +19,8 @@ from pathlib import Path
 
 from pickup_core.artefact import Readable
 from pickup_core.errors import ConfigError, DamageError, StoreError, UsageError
-from pickup_core.manifest import LONGEST, Manifest, UnfinishedError, decode, started_at
+from pickup_core.history import History
+from pickup_core.manifest import LONGEST, LaterFormatError, Manifest, UnfinishedError, decode, started_at
 from pickup_core.store import Store
 from pickup_core.trust import private_folder
 from pickup_core.wording import counted, local_time
@@ -28,6 +29,7 @@ MARK_FILE = "PICKUP.txt"
 MANIFEST_COPY = "manifest.json"
 LATEST = "latest"
 _MARKERS = {".json": "complete", ".partial.json": "partial"}
+_PASSED_OVER = {"damaged": "is damaged", "later": "was written by a later version of Pickup"}
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LONGEST_REASON = 4096
 
@@ -62,8 +64,8 @@ class Backup:
 
     @cached_property
     def status(self) -> str:
-        """Tell `complete`, `partial`, `unfinished` or `damaged`: a manifest that cannot be believed, or no files to
-        it.
+        """Tell `complete`, `partial`, `unfinished`, `later` (written by a later version of Pickup), or `damaged`: a
+        manifest that cannot be believed, or no files to it.
         """
         if self.marker and not self.has_folder:
             return "damaged"
@@ -71,6 +73,8 @@ class Backup:
             return _MARKERS[self.marker] if self.marker and self.manifest else "unfinished"
         except (UnfinishedError, FileNotFoundError):
             return "unfinished"
+        except LaterFormatError:
+            return "later"
         except DamageError:
             return "damaged"
 
@@ -80,28 +84,36 @@ class Backup:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """Give the manifest. Raises `UnfinishedError` or `DamageError` where it is torn or wrong."""
-        return self.read_manifest(self.catalogue.cache)
-
-    def read_manifest(self, cache: "ManifestCache | None" = None) -> Manifest:
-        """Read the manifest, from the place itself without a cache. Raises as `manifest` does."""
-        if self.marker is None:
-            raise UnfinishedError(f"{self.folder} has no manifest")
-        data = cache.get(self) if cache else None
-        if data is not None:
+        """Give the manifest. Raises `UnfinishedError` where it is torn, `DamageError` where it is wrong, and
+        `LaterFormatError` where a later version wrote it.
+        """
+        copy = self.catalogue.memory.get(self) if self.catalogue.memory else None
+        if copy is not None:
             with contextlib.suppress(UnfinishedError, DamageError):  # the copy is damaged, and not the place's file
-                return self._checked(decode(data))
-        data = read_small(self.catalogue.store, self.manifest_path, LONGEST)
-        manifest = self._checked(decode(data))
-        if cache:
-            cache.put(self, data)
+                return self._decoded(copy)
+        manifest, data = self.read_manifest()
+        if self.catalogue.memory:
+            self.catalogue.memory.put(self, data)
         return manifest
 
-    def _checked(self, manifest: Manifest) -> Manifest:
+    def read_manifest(self) -> tuple[Manifest, bytes]:
+        """Read the manifest from the place itself, and give its bytes too. Raises as `manifest` does."""
+        if self.marker is None:
+            raise UnfinishedError(f"{self.folder} has no manifest")
+        data = read_small(self.catalogue.store, self.manifest_path, LONGEST)
+        return self._decoded(data), data
+
+    def _decoded(self, data: bytes) -> Manifest:
+        try:
+            manifest = decode(data)
+        except (DamageError, LaterFormatError) as error:
+            raise type(error)(f"{self.manifest_path}: {error.message}", error.hint) from error
         if manifest.id != self.id or manifest.job != self.job:
             raise DamageError(f"{self.manifest_path} is the manifest of {manifest.job}/{manifest.id}")
         if manifest.is_complete != (self.marker == ".json"):
             raise DamageError(f"{self.manifest_path} has the wrong name for a backup of its kind")
+        if self.catalogue.memory and self.catalogue.memory.contradicts(self, data):
+            raise DamageError(f"{self.manifest_path} is not the manifest that this machine wrote")
         return manifest
 
     def keep_reason(self) -> str:
@@ -118,12 +130,12 @@ class Backup:
 
 
 class Catalogue:
-    """The backups at one place. `name` is the target's name, for people."""
+    """The backups at one place. `name` is the target's name, for people; `memory` is what this machine remembers."""
 
-    def __init__(self, name: str, store: Store, cache: "ManifestCache | None" = None) -> None:
+    def __init__(self, name: str, store: Store, memory: "Memory | None" = None) -> None:
         self.name = name
         self.store = store
-        self.cache = cache
+        self.memory = memory
 
     def jobs(self) -> list[str]:
         """List the folders in this place that have the name of a job."""
@@ -139,8 +151,8 @@ class Catalogue:
             else:
                 log.debug("%s: %s/%s is none of ours and left alone", self.name, job, item.name)
         found = [self._backup(job, name, names) for name, names in sorted(parts.items(), reverse=True)]
-        if self.cache:
-            self.cache.forget_others(self.store, job, {backup.id for backup in found})
+        if self.memory:
+            self.memory.forget_others(self.store, job, {backup.id for backup in found})
         return [backup for backup in found if backup.marker or backup.has_folder]
 
     def _backup(self, job: str, name: str, names: dict[str, int | None]) -> Backup:
@@ -185,8 +197,9 @@ class Catalogue:
                 return backup
             if backup.is_finished:
                 passed.append(backup)
-            elif backup.marker:
-                log.warning("target %s: %s is damaged and passed over", self.name, backup.manifest_path)
+            elif backup.status in _PASSED_OVER:
+                log.warning("target %s: %s %s and is passed over", self.name, backup.manifest_path,
+                            _PASSED_OVER[backup.status])  # fmt: skip
         moment = f" and was started before {local_time(before)}" if before else ""
         hint = "pickup.py list shows what there is"
         if passed:
@@ -208,11 +221,25 @@ class Catalogue:
         return found[0]
 
 
-class ManifestCache:
-    """Copies of manifests that were read, in the state folder: they never change. Which backups exist it never says."""
+class Memory:
+    """What this machine remembers of manifests, in the state folder: copies of those that were read, for they never
+    change, and the digests of those that runs here wrote. Which backups exist it never says.
 
-    def __init__(self, state_folder: Path) -> None:
+    With `is_frozen` nothing is added or removed: a dry run changes nothing.
+    """
+
+    def __init__(self, state_folder: Path, is_frozen: bool = False) -> None:
+        self._state_folder = state_folder
         self._folder = state_folder / "manifests"
+        self._is_frozen = is_frozen
+        self._written: dict[str, dict[str, set[str]]] = {}
+
+    def contradicts(self, backup: Backup, data: bytes) -> bool:
+        """Tell whether a run here wrote another manifest for this backup than these bytes."""
+        if backup.job not in self._written:
+            self._written[backup.job] = History(self._state_folder, backup.job).manifest_digests()
+        written = self._written[backup.job].get(backup.id)
+        return written is not None and hashlib.sha256(data).hexdigest() not in written
 
     def get(self, backup: Backup) -> bytes | None:
         """Give a manifest's bytes where they were read before and have the size that the listing tells."""
@@ -224,6 +251,8 @@ class ManifestCache:
 
     def put(self, backup: Backup, data: bytes) -> None:
         """Remember a manifest. A copy that cannot be written is not missed."""
+        if self._is_frozen:
+            return
         path = self._path(backup)
         with contextlib.suppress(OSError, ConfigError):
             for folder in (self._folder.parent, self._folder, path.parent.parent, path.parent):
@@ -234,6 +263,8 @@ class ManifestCache:
 
     def forget_others(self, store: Store, job: str, present: set[str]) -> None:
         """Remove the copies of manifests whose backups are gone."""
+        if self._is_frozen:
+            return
         with contextlib.suppress(OSError):
             for path in self._job_folder(store, job).iterdir():
                 if path.name.partition(".")[0] not in present:

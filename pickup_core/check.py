@@ -4,19 +4,22 @@ import io
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 
 from pickup_core import __version__
-from pickup_core.catalogue import Catalogue
+from pickup_core.catalogue import Catalogue, Memory
 from pickup_core.config import CONFIG_VERSION, Config
-from pickup_core.entries import GeneratorEntry, TargetEntry
-from pickup_core.errors import StoreError
+from pickup_core.delivery import tell_pruned
+from pickup_core.entries import GeneratorEntry, TargetEntry, chosen
+from pickup_core.errors import LockedError, StoreError
 from pickup_core.history import History
+from pickup_core.lock import job_lock
 from pickup_core.manifest import EntryRecord, Manifest, backup_id
-from pickup_core.prune import prune
+from pickup_core.prune import clear_leftovers, prune
 from pickup_core.report import Outcome, Report
-from pickup_core.run import RunWish, chosen, machine_digest, needed_space, tell_pruned
+from pickup_core.run import RunWish, machine_digest, needed_space
 from pickup_core.staging import Staging
 from pickup_core.store import DryRun, Store
 from pickup_core.wording import counted, in_words
@@ -25,23 +28,32 @@ log = logging.getLogger("pickup.check")
 
 
 def check(config: Config, report: Report) -> None:
-    """Ask each generator whether it would work, and write, read and delete a probe at each target."""
+    """Ask each generator whether it would work, and write, read and delete a probe at each target.
+
+    Raises `ConfigError` where state folder or lock cannot be used, as a run would.
+    """
+    assert config.job is not None
     if config.version < CONFIG_VERSION:
         log.info("note: the config is written for version %s, this Pickup reads %s too", config.version, CONFIG_VERSION)
+    try:
+        with job_lock(config.state_folder, config.job, datetime.now(timezone.utc)):
+            pass
+    except LockedError as error:
+        log.info("note: %s", error.message)
     with report.attempt("staging area"), Staging(config.staging_area, config.min_free) as staging:
-        free = staging.free()
-        sizes = list(History(config.state_folder, config.job or "").last_sizes().values())
+        free, sizes = staging.free(), History(config.state_folder, config.job).last_sizes()
+        needed = needed_space([sizes.get(entry.label, {}) for entry in config.generators])
         log.info("staging area %s: %s may be written", config.staging_area, in_words(max(0, free)))
-        if free < needed_space(sizes):
-            report.warn("staging area", Outcome(), f"the next run will need about {in_words(needed_space(sizes))}")
+        if free < needed:
+            report.warn("staging area", Outcome(), f"the next run will need about {in_words(needed)}")
     for entry in config.generators:
         _ask(entry, report)
     for target in config.targets:
         with report.attempt(target.where) as outcome:
             _probe(target, config, report, outcome)
             log.info("%s: ok", target.label)
-            if target.keys.retention is None:
-                log.info("  note: without retention, no backup is ever deleted there")
+            for note in _notes_on(target, config):
+                log.info("  note: %s", note)
 
 
 def dry_run(config: Config, wish: RunWish, report: Report) -> None:
@@ -50,39 +62,50 @@ def dry_run(config: Config, wish: RunWish, report: Report) -> None:
     """
     assert config.job is not None
     generators, now = chosen(config.generators, wish.only), datetime.now(timezone.utc).replace(microsecond=0)
-    manifest = Manifest(
+    manifest = _expected(config, config.job, wish, generators, now)
+    sizes = History(config.state_folder, config.job).last_sizes()
+    log.info("dry run of job %s: nothing is changed", config.job)
+    for entry in generators:
+        _ask(entry, report)
+        if last := sizes.get(entry.label):
+            log.info("  last time it stored %s, %s", counted(len(last), "artefact"), in_words(sum(last.values())))
+    for target in chosen(config.targets, wish.targets):
+        with report.attempt(target.where), target.store() as store:
+            if not History(config.state_folder, config.job).knows_place(store.place) and not _has_root(store):
+                log.info("%s: would make %s and store %s/%s there", target.label, store.place, config.job, manifest.id)
+            else:
+                _rehearse(target, store, config, manifest, report)
+
+
+def _expected(config: Config, job: str, wish: RunWish, generators: Sequence[GeneratorEntry], now: datetime) -> Manifest:
+    """Give the manifest of the backup that a run would make if all went well, without its artefacts."""
+    states = [(entry, "ok" if entry in generators else "skipped") for entry in config.generators]
+    return Manifest(
         pickup=__version__,
-        job=config.job,
+        job=job,
         host="",
         machine=machine_digest(),
         id=backup_id(now),
         started=now,
         finished=now,
         only=wish.only,
-        entries=tuple(
-            EntryRecord(e.name, e.profile, "ok" if e in generators else "skipped") for e in config.generators
-        ),
+        entries=tuple(EntryRecord(entry.name, entry.profile, state) for entry, state in states),
         others=(),
     )
-    log.info("dry run of job %s: nothing is changed", config.job)
-    for entry in generators:
-        _ask(entry, report)
-    for target in chosen(config.targets, wish.targets):
-        with report.attempt(target.where), target.store() as store:
-            if not History(config.state_folder, config.job).knows_place(store.place) and not _has_root(store):
-                log.info("%s: would make %s and store %s/%s there", target.label, store.place, config.job, manifest.id)
-                continue
-            catalogue = Catalogue(target.name, DryRun(store), None)
-            there = catalogue.backups(config.job)
-            log.info(
-                "%s: holds %s; would store %s/%s", target.label, counted(len(there), "backup"), config.job, manifest.id
-            )
-            if target.keys.retention:
-                labels = [entry.label for entry in config.generators]
-                pruned = prune(
-                    catalogue, config.job, target.keys.retention, labels, now, manifest.machine, upcoming=manifest
-                )
-                tell_pruned(target, pruned, report, logging.INFO)
+
+
+def _rehearse(target: TargetEntry, store: Store, config: Config, manifest: Manifest, report: Report) -> None:
+    """Show what a run would do at one target: clear, store, prune."""
+    catalogue = Catalogue(target.name, DryRun(store), Memory(config.state_folder, is_frozen=True))
+    there = catalogue.backups(manifest.job)
+    log.info("%s: holds %s; would store %s/%s", target.label, counted(len(there), "backup"), manifest.job, manifest.id)
+    policy = target.keys.retention
+    if policy:
+        for name in clear_leftovers(catalogue, manifest.job, manifest.started)[0]:
+            log.info("%s: would remove %s, left by an upload that broke off", target.label, name)
+        labels = [entry.label for entry in config.generators]
+        pruned = prune(catalogue, manifest.job, policy, labels, manifest.started, manifest.machine, upcoming=manifest)
+        tell_pruned(target, policy, pruned, report, logging.INFO)
 
 
 def _ask(entry: GeneratorEntry, report: Report) -> None:
@@ -93,6 +116,18 @@ def _ask(entry: GeneratorEntry, report: Report) -> None:
         log.info("%s: ok", entry.label)
         for note in notes:
             log.info("  note: %s", note)
+
+
+def _notes_on(target: TargetEntry, config: Config) -> Iterator[str]:
+    """Give what is worth knowing about a target that works."""
+    if target.keys.retention is None:
+        yield "without retention, no backup is ever deleted there"
+    place = Path(target.store().place)
+    for entry in config.generators:
+        paths = getattr(entry.options, "path", None)
+        for path in paths if isinstance(paths, list) else [paths]:
+            if isinstance(path, Path) and place.is_absolute() and place.is_relative_to(path.resolve()):
+                yield f"it lies in {path}, which {entry.label} reads: exclude it, or each backup holds the ones before"
 
 
 def _probe(target: TargetEntry, config: Config, report: Report, outcome: Outcome) -> None:

@@ -87,13 +87,14 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     root.add_argument("--version", action="version", version=f"Pickup {__version__}")
-    root.add_argument("-c", "--config", type=Path, metavar="FILE", help="the config file")
-    root.add_argument("-q", "--quiet", action="store_true", help="write nothing but warnings and errors, as for cron")
-    root.add_argument("-d", "--debug", action="store_true", help="show everything that goes to the log")
+    _add_everywhere(root, config=None, quiet=False, debug=False)
+    everywhere = _Parser(add_help=False, allow_abbrev=False)
+    _add_everywhere(everywhere, **dict.fromkeys(("config", "quiet", "debug"), argparse.SUPPRESS))
     commands = root.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser, required=True)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
+        description = f"{text[0].upper()}{text[1:]}."
+        return commands.add_parser(name, help=text, description=description, parents=[everywhere], allow_abbrev=False)
 
     run = command("run", "make a backup and bring it to the targets")
     run.add_argument("-n", "--dry-run", action="store_true", help="change nothing, show what would be done")
@@ -164,6 +165,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 _BACKUP = 'a backup\'s name, an unambiguous beginning of one ("2026-11-17"), or latest'
+
+
+def _add_everywhere(parser: argparse.ArgumentParser, config: object, quiet: object, debug: object) -> None:
+    """Add the options that may stand before the command and after it, with their defaults."""
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", default=config, help="the config file")
+    parser.add_argument("-q", "--quiet", action="store_true", default=quiet, help="write warnings and errors only")
+    parser.add_argument("-d", "--debug", action="store_true", default=debug, help="show all that goes to the log")
 
 
 def _add_only(command: argparse.ArgumentParser, text: str, metavar: str) -> None:

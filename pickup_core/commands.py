@@ -15,15 +15,17 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pickup_core.catalogue import LATEST, Catalogue, ManifestCache
+from pickup_core.catalogue import LATEST, Catalogue, Memory
 from pickup_core.config import default_config_path, find_config, host_job, load_config
+from pickup_core.delivery import tell_pruned
+from pickup_core.entries import chosen
 from pickup_core.errors import ConfigError, UsageError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.profiles import KINDS, manual_text, manuals_of
 from pickup_core.prune import prune
 from pickup_core.reading import find_command, list_command, restore_command, verify_command
-from pickup_core.run import RunWish, chosen, machine_digest, run, tell_pruned
+from pickup_core.run import RunWish, machine_digest, run
 from pickup_core.session import Session, job_of, print_table
 from pickup_core.store import DryRun
 
@@ -70,20 +72,17 @@ def _prune(session: Session) -> None:
     now = datetime.now(timezone.utc)
     with contextlib.nullcontext() if options.dry_run else job_lock(config.state_folder, job, now):
         for target in policies:
-            store = target.store()
-            if options.dry_run:
-                catalogue = Catalogue(target.name, DryRun(store))
-            else:
-                catalogue = Catalogue(target.name, store, ManifestCache(config.state_folder))
+            store, policy = target.store(), target.keys.retention
+            memory = Memory(config.state_folder, is_frozen=options.dry_run)
+            catalogue = Catalogue(target.name, DryRun(store) if options.dry_run else store, memory)
             with session.report.attempt(target.where), store:
                 labels = [entry.label for entry in config.generators] if is_own else None
                 machine = machine_digest() if is_own else None
-                assert target.keys.retention is not None
-                pruned = prune(catalogue, job, target.keys.retention, labels, now, machine, options.prune_anyway)
-                tell_pruned(target, pruned, session.report, logging.INFO)
+                assert policy is not None
+                pruned = prune(catalogue, job, policy, labels, now, machine, options.prune_anyway)
+                tell_pruned(target, policy, pruned, session.report, logging.INFO)
                 if not options.dry_run:
-                    deleted = [decision.id for decision in pruned.decisions if not decision.keep]
-                    History(config.state_folder, job).add("prune", target=target.name, deleted=deleted)
+                    History(config.state_folder, job).add("prune", target=target.name, deleted=pruned.deleted)
 
 
 def _keep(session: Session) -> None:
@@ -94,7 +93,8 @@ def _keep(session: Session) -> None:
     found, ambiguous = 0, set()
     for target in config.targets:
         with session.report.attempt(target.where), target.store() as store:
-            finished = [backup for backup in Catalogue(target.name, store).backups(job) if backup.is_finished]
+            catalogue = Catalogue(target.name, store, Memory(config.state_folder))
+            finished = [backup for backup in catalogue.backups(job) if backup.is_finished]
             matching = [backup for backup in finished if backup.id.startswith(options.backup)]
             if options.backup == LATEST:
                 matching = finished[:1]

@@ -5,7 +5,7 @@ Every problem becomes a sentence that begins with its place: `GENERATORS[2] 'web
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import AfterValidator, Field, ValidationError
 
 from pickup_core.artefact import folder_name
-from pickup_core.errors import ConfigError
+from pickup_core.errors import ConfigError, UsageError
 from pickup_core.options import Options, parsed
 from pickup_core.profiles import config_class, load_profile
 from pickup_core.retention import Policy
@@ -52,6 +52,7 @@ class TargetKeys(Options):
 
 
 Keys = TypeVar("Keys", GeneratorKeys, TargetKeys)
+AnyEntry = TypeVar("AnyEntry", "GeneratorEntry", "TargetEntry")
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,15 @@ def target_entries(names: Mapping[str, Any], folder: Path, problems: list[str]) 
     targets = [TargetEntry(*parts) for parts in _entries(names, "TARGETS", "target", TargetKeys, folder, problems)]
     _check_places(targets, problems)
     return targets
+
+
+def chosen(entries: Sequence[AnyEntry], names: Collection[str]) -> list[AnyEntry]:
+    """Give the entries of these names, or all where none is named. Raises `UsageError` for a name that there is not."""
+    known = [entry.name for entry in entries]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no entry {name!r} in the config", hint=f"there are: {', '.join(known)}")
+    return [entry for entry in entries if not names or entry.name in names]
 
 
 def _entries(

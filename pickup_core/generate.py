@@ -11,6 +11,7 @@ from pickup_core.entries import GeneratorEntry
 from pickup_core.errors import PickupError
 from pickup_core.manifest import EntryRecord, StoredArtefact
 from pickup_core.report import Outcome, Report
+from pickup_core.secret import redact
 from pickup_core.staging import Staging
 from pickup_core.streams import Compressed, Compression, Digest, compression_suffix, transfer
 from pickup_core.wording import counted, in_words
@@ -35,12 +36,15 @@ def generate(
     with report.attempt(entry.where, outcome), staging.scratch() as scratch:
         with contextlib.closing(_artefacts(entry, scratch)) as artefacts:
             for artefact in artefacts:
-                with report.attempt(entry.where, outcome):
+                with report.attempt(entry.where, outcome, part=artefact.name):
                     if artefact.name in stored:
-                        raise PickupError(f"two artefacts have the name {artefact.name!r}")
+                        raise PickupError("another artefact of this entry has the same name")
                     method = entry.keys.compression or config.compression
                     stored[artefact.name] = _store(artefact, entry, staging, method, taken)
-                    _note_judgement(artefact, entry, report, outcome)
+                    for sentence in _judgement(artefact).warnings:
+                        report.warn(entry.where, outcome, f"{artefact.name}: {sentence}")
+                    for sentence in stored[artefact.name].losses:
+                        report.fail(entry.where, outcome, f"{artefact.name} was stored with losses: {sentence}")
         if not stored and outcome.is_ok:
             raise PickupError("produced nothing", hint="a run yields artefacts, or leaves files in its folder")
     for name, file in stored.items():
@@ -106,15 +110,14 @@ def _store(
         name=artefact.name,
         uncompressed_size=compressed.size,
         compression=compression.method,
+        losses=tuple(map(redact, _judgement(artefact).losses)),
     )
 
 
-def _note_judgement(artefact: Artefact, entry: GeneratorEntry, report: Report, outcome: Outcome) -> None:
-    judgement = getattr(artefact.source, "judgement", Judgement())
-    for sentence in judgement.warnings:
-        report.warn(entry.where, outcome, f"{artefact.name}: {sentence}")
-    for sentence in judgement.losses:
-        report.fail(entry.where, outcome, f"{artefact.name} was stored with losses: {sentence}")
+def _judgement(artefact: Artefact) -> Judgement:
+    """Give what the profile says of an artefact whose source has ended."""
+    judgement: Judgement = getattr(artefact.source, "judgement", Judgement())
+    return judgement
 
 
 def skipped(entry: GeneratorEntry) -> EntryRecord:

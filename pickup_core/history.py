@@ -66,13 +66,17 @@ class History:
             sizes.update(record.get("sizes", {}))
         return sizes
 
-    def manifest_digests(self, backup: str) -> set[str]:
-        """Give the SHA-256 of each manifest that a run here wrote for this backup."""
-        return {r["manifest"] for r in self.records("run") if r.get("backup") == backup and "manifest" in r}
+    def manifest_digests(self) -> dict[str, set[str]]:
+        """Give, by the names of backups, the SHA-256 of each manifest that a run here wrote."""
+        digests: dict[str, set[str]] = {}
+        for record in self.records("run"):
+            if "backup" in record and "manifest" in record:
+                digests.setdefault(record["backup"], set()).add(record["manifest"])
+        return digests
 
     def last_backup(self) -> str | None:
-        """Give the name of the newest backup that a run here began."""
-        return max((r["backup"] for r in self.records("start")), default=None)
+        """Give the name of the backup that the last run here began."""
+        return next((record["backup"] for record in reversed(list(self.records("start")))), None)
 
     def knows_place(self, place: str) -> bool:
         """Tell whether a run here has stored a backup in this place before."""

@@ -124,14 +124,14 @@ class _Watch(logging.Handler):
 
 
 class _Redacting(logging.Formatter):
-    """A formatter of the user's own, freed of secrets."""
+    """A formatter of the user's own, freed of secrets and of what a terminal would obey."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
         self._formatter = formatter
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(self._formatter.format(record))
+        return printable(self._formatter.format(record))
 
 
 class _RotatingFile(logging.handlers.RotatingFileHandler):

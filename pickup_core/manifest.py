@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from pickup_core.errors import DamageError
+from pickup_core.errors import DamageError, PickupError
 
 FORMAT = (1, 0)
 LONGEST = 64 * 1024 * 1024
 """No manifest of more bytes is read."""
 
 _ID = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z", re.ASCII)
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
 _START = b"{\n"
 _LAST_MEMBER = b'\n "sha256": "'
 _SAFE_PATH = re.compile(r"(?:[A-Za-z0-9_=][A-Za-z0-9._=~-]{0,254}/)*[A-Za-z0-9_=][A-Za-z0-9._=~-]{0,254}")
@@ -27,6 +28,10 @@ _SAFE_PATH = re.compile(r"(?:[A-Za-z0-9_=][A-Za-z0-9._=~-]{0,254}/)*[A-Za-z0-9_=
 
 class UnfinishedError(Exception):
     """These bytes are the beginning of a manifest, or nothing that became one."""
+
+
+class LaterFormatError(PickupError):
+    """A manifest was written by a later version of Pickup, in a format that this one does not know."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class StoredArtefact(StoredFile):
     uncompressed_size: int
     compression: str
     encryption: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+    """What is missing from it, in sentences; none where it is whole."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +110,14 @@ def backup_id(moment: datetime) -> str:
 
 
 def started_at(name: str) -> datetime | None:
-    """Give the moment that a backup's name tells, or None for any other text."""
+    """Give the moment that a backup's name tells, or None for any other text, and for a year that no clock shows."""
     if not _ID.fullmatch(name):
         return None
     try:
-        return datetime.strptime(name, "%Y-%m-%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+        moment = datetime.strptime(name, "%Y-%m-%dT%H%M%SZ").replace(tzinfo=timezone.utc)
     except ValueError:
         return None
+    return moment if _FIRST_YEAR <= moment.year <= _LAST_YEAR else None
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -122,17 +130,16 @@ def encode(manifest: Manifest) -> bytes:
 def decode(data: bytes) -> Manifest:
     """Give the manifest that a file holds.
 
-    Raises `UnfinishedError` where the file was not written to its end, `DamageError` where it was changed or holds
-    what no Pickup would write. Members that this version does not know are passed over, so that it reads later minor
-    versions.
+    Raises `UnfinishedError` where the file was not written to its end, `LaterFormatError` where its major version is
+    not ours, `DamageError` where it was changed or holds what no Pickup would write. Members that this version does not
+    know are passed over, so that it reads later minor versions.
     """
     _check_whole(data)
     try:
         members = json.loads(data, object_pairs_hook=_without_duplicates)
-        if members["format"][0] != FORMAT[0]:
-            raise DamageError(
-                f"the manifest has format {members['format']}", hint="use the Pickup version that wrote it"
-            )
+        if _number(members["format"][0]) > FORMAT[0]:
+            what = f"the manifest has format {members['format']}, and this Pickup reads {list(FORMAT)}"
+            raise LaterFormatError(what, hint="use the version of Pickup that wrote it")
         manifest = _manifest(members)
         _check_paths(manifest.files)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, OverflowError) as error:
@@ -176,6 +183,7 @@ def _entry(members: dict[str, Any]) -> EntryRecord:
                 uncompressed_size=_number(artefact["uncompressed_size"]),
                 compression=_text(artefact["compression"]),
                 encryption=_texts(artefact["encryption"]),
+                losses=_texts(artefact["losses"]),
             )
             for artefact in members["artefacts"]
         ),

@@ -4,12 +4,12 @@ import ast
 import re
 from collections.abc import Iterator
 
-from pickup_core.secret import MASK, Secret, is_known_secret, redact, speaks_of_secret
+from pickup_core.secret import MASK, Secret, is_known_secret, redact, secrets_in, speaks_of_secret
 
 
 def masked_source(source: str) -> str:
-    """Give Python source with every secret in it masked: known values, and literals under a name like `password`, which
-    are known from then on.
+    """Give Python source with every secret in it masked: known values, literals under a name like `password`, and what
+    stands in texts like `--password=...`; all of these are known from then on.
     """
     lines = re.findall(r".*?(?:\r\n?|\n)|.+", source, re.DOTALL)  # as Python counts them, unlike str.splitlines
     for first, start, last, end in sorted(_secret_places(ast.parse(source)), reverse=True):
@@ -23,6 +23,9 @@ def _secret_places(tree: ast.AST) -> set[tuple[int, int, int, int]]:
     speaks of one.
     """
     constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    for constant in constants:
+        for secret in secrets_in(str(constant.value)):
+            Secret(secret)
     found: list[ast.expr] = [node for node in constants if is_known_secret(str(node.value))]
     for name, value in _named_values(tree):
         if speaks_of_secret(name):

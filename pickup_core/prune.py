@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,10 +24,14 @@ log = logging.getLogger("pickup.prune")
 
 @dataclass(frozen=True)
 class Pruned:
-    """What prune decided on each backup, and what it found to warn about."""
+    """What prune decided on each backup, which ones it deleted (or, in a dry run, would delete), what it found to warn
+    about, and what is only worth knowing.
+    """
 
-    decisions: Sequence[Decision]
-    warnings: Sequence[str]
+    decisions: Sequence[Decision] = ()
+    deleted: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 def prune(
@@ -47,42 +51,58 @@ def prune(
     half of the backups at once, and takes another machine's backups for this one's. `upcoming` is a backup that a dry
     run takes as present. Each deletion takes the manifest first; one that fails is a warning, and the others go on.
     """
-    finished, warnings = [], []
-    for backup in catalogue.backups(job):
-        if backup.is_finished:
-            finished.append(backup)
-        elif backup.status == "damaged":
-            warnings.append(f"{backup.manifest_path} is damaged: neither counted nor deleted")
+    finished, warnings, notes = _sorted_out(catalogue.backups(job))
     manifests = [backup.manifest for backup in finished]
     if upcoming and upcoming.id not in {manifest.id for manifest in manifests}:
         manifests.insert(0, upcoming)
-    if machine and not anyway and (other := _other_machine(manifests, machine)):
-        warnings.append(
-            f"{other} writes backups of job {job} too: nothing is pruned. Hint: give each machine its own JOB; "
-            "where this machine replaces that one, pickup.py prune --prune-anyway"
-        )
-        return Pruned((), warnings)
+    notes += [f"backup {m.id} is dated later than now: kept, and not counted" for m in manifests if m.started > now]
     reasons = {backup.id: backup.keep_reason() for backup in finished if backup.is_kept}
     holdings = [_holding(manifest, reasons.get(manifest.id)) for manifest in manifests]
     if entries is None:
         entries = {label for holding in holdings for label in holding.good | holding.lossy}
     decisions = decide(holdings, policy, entries, now)
-    warnings += [
-        f"backup {m.id} is dated later than now; it is kept and not counted" for m in manifests if m.started > now
-    ]
-    if deletes_too_much(decisions, policy) and not anyway:
+    objection = None if anyway else _objection(decisions, policy, manifests, machine)
+    if objection:
+        return Pruned(decisions, (), [*warnings, objection], notes)
+    unwanted = {decision.id for decision in decisions if not decision.keep}
+    deleted = []
+    for backup in finished:
+        if backup.id in unwanted:
+            with _failure_noted(f"backup {backup.folder} could not be deleted", warnings):
+                delete_backup(backup)
+                deleted.append(backup.id)
+    return Pruned(decisions, deleted, warnings, notes)
+
+
+def _sorted_out(backups: Iterable[Backup]) -> tuple[list[Backup], list[str], list[str]]:
+    """Give the finished backups, warnings of damaged ones, and notes on those that a later version wrote."""
+    finished, warnings, notes = [], [], []
+    for backup in backups:
+        if backup.is_finished:
+            finished.append(backup)
+        elif backup.status == "damaged":
+            warnings.append(f"{backup.manifest_path} is damaged: neither counted nor deleted")
+        elif backup.status == "later":
+            notes.append(f"{backup.manifest_path}, of a later version of Pickup: neither counted nor deleted")
+    return finished, warnings, notes
+
+
+def _objection(
+    decisions: Sequence[Decision], policy: Policy, manifests: Sequence[Manifest], machine: str | None
+) -> str | None:
+    """Say why nothing should be deleted for now, None where nothing speaks against it."""
+    if machine and (other := _other_machine(manifests, machine)):
+        return (
+            f"{other} writes backups of job {manifests[0].job} too: nothing is pruned. Hint: give each machine its own "
+            "JOB; where this machine replaces that one, pickup.py prune --prune-anyway"
+        )
+    if deletes_too_much(decisions, policy):
         count = sum(not decision.keep for decision in decisions)
-        warnings.append(
+        return (
             f"the retention policy would delete {count} of {len(decisions)} backups at once, so nothing was deleted. "
             "Hint: if that is right, pickup.py prune --prune-anyway; if not, look at the clock and at retention"
         )
-        return Pruned((), warnings)
-    deleted = {decision.id for decision in decisions if not decision.keep}
-    for backup in finished:
-        if backup.id in deleted:
-            with _failure_noted(f"backup {backup.folder} could not be deleted", warnings):
-                delete_backup(backup)
-    return Pruned(decisions, warnings)
+    return None
 
 
 def clear_leftovers(catalogue: Catalogue, job: str, now: datetime) -> tuple[list[str], list[str]]:

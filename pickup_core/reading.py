@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pickup_core.archive import Listed
-from pickup_core.catalogue import LATEST, Backup, Catalogue, ManifestCache
-from pickup_core.errors import ExitCode, PickupError, RefusedError, StoreError, UsageError
+from pickup_core.catalogue import LATEST, Backup, Catalogue, Memory
+from pickup_core.entries import chosen
+from pickup_core.errors import DamageError, ExitCode, PickupError, RefusedError, StoreError, UsageError
 from pickup_core.find import find
 from pickup_core.history import History
 from pickup_core.loose import LooseFolder
@@ -18,7 +19,6 @@ from pickup_core.manifest import EntryRecord
 from pickup_core.patterns import search_expression
 from pickup_core.report import explained
 from pickup_core.restore import Wish, choose, restore, space_needed
-from pickup_core.run import chosen
 from pickup_core.session import Session, job_of, print_table
 from pickup_core.verify import verify
 from pickup_core.wording import age_of, counted, in_words, local_time
@@ -57,9 +57,9 @@ def _reading(session: Session) -> Reading:
     config = session.config(generators=False)
     name = options.job or config.job or ("any" if _asks_for_all_jobs(options) else None)
     job = job_of(name, "--job, or JOB in the config")
-    cache = ManifestCache(config.state_folder)
+    memory = Memory(config.state_folder)
     targets = chosen(config.targets, [options.target] if getattr(options, "target", None) else [])
-    return Reading([Catalogue(t.name, t.store(), cache) for t in targets], job, History(config.state_folder, job))
+    return Reading([Catalogue(t.name, t.store(), memory) for t in targets], job, History(config.state_folder, job))
 
 
 def _asks_for_all_jobs(options: argparse.Namespace) -> bool:
@@ -127,7 +127,7 @@ def find_command(session: Session) -> None:
         print_table(
             [["TARGET", "BACKUP", "ENTRY", "SIZE", "MODIFIED", "FILE"], *(_found_as_row(*each) for each in found)]
         )
-    elif session.report.exit_code == ExitCode.OK:
+    if not found and session.report.exit_code == ExitCode.OK:
         raise UsageError(f"no backup of job {reading.job} holds a file that matches {session.options.pattern!r}")
 
 
@@ -158,7 +158,9 @@ def verify_command(session: Session) -> None:
                 backups = [backup for backup in backups if backup.marker][:1]
             if wanted != "all" and (wanted != LATEST or not backups):
                 backups = [place.select(reading.job, wanted)]
-            results += [_verified(session, reading, backup) for backup in backups]
+            for backup in backups:
+                with session.report.attempt(f"target {place.name}"):
+                    results.append(_verified(session, reading, backup))
     if session.options.json:
         print(json.dumps(results, indent=1))
 
@@ -170,8 +172,7 @@ def _verified(session: Session, reading: Reading, backup: Backup) -> dict[str, A
         if not session.options.json:
             log.info("%s: %s is unfinished and not verified", where, backup.id)
         return {**result, "status": "unfinished"}
-    digests = reading.history.manifest_digests(backup.id) if reading.history else ()
-    findings = verify(backup, digests)
+    findings = verify(backup)
     for finding in findings:
         session.report.damage(where, finding)
     if not findings and not session.options.json:
@@ -183,7 +184,7 @@ def _verified(session: Session, reading: Reading, backup: Backup) -> dict[str, A
 
 
 def restore_command(session: Session) -> None:
-    """Restore from the first place that holds what is asked for."""
+    """Restore the newest backup that any place has of what is asked for, from the first of the places that have it."""
     options, reading = session.options, _reading(session)
     wish = Wish(
         to=options.to.absolute(),
@@ -195,20 +196,32 @@ def restore_command(session: Session) -> None:
     )
     if options.folder is not None and wish.to.resolve().is_relative_to(options.folder.resolve()):
         raise RefusedError(f"--to {wish.to} lies in {options.folder}, whose backups it would change")
+    backup = _selected(reading, options, wish)
+    with backup.catalogue.store:
+        _restored(reading, backup, wish)
+
+
+def _selected(reading: Reading, options: argparse.Namespace, wish: Wish) -> Backup:
+    """Give the newest backup over all places that a restore may take. A place that cannot be read is told.
+
+    Raises what the only place raised, or else `DamageError`, `StoreError` or `UsageError` with what each of them said.
+    """
+    found: list[Backup] = []
     failed: list[PickupError | OSError] = []
     reasons: list[str] = []
     for place in reading.places:
         try:
             with place.store:
-                backup = place.select(reading.job, options.backup, options.before, wish.holds, wish.which)
-                for reason in reasons:  # why it was not taken from a place that comes before this one
-                    log.info("%s", reason)
-                _restored(reading, backup, wish)
-                return
-        except (StoreError, UsageError, OSError) as error:
+                found.append(place.select(reading.job, options.backup, options.before, wish.holds, wish.which))
+        except (StoreError, UsageError, DamageError, OSError) as error:
             failed.append(error)
             reasons.append(f"target {place.name}: {explained(error)}")
-    raise (UsageError if all(isinstance(error, UsageError) for error in failed) else StoreError)("\n".join(reasons))
+    if found:
+        for reason in reasons:
+            log.info("%s", reason)
+        return max(found, key=lambda backup: backup.id)  # the first of those that are equal
+    kinds = [kind for kind in (DamageError, StoreError, OSError) if any(isinstance(e, kind) for e in failed)]
+    raise (DamageError if DamageError in kinds else StoreError if kinds else UsageError)("\n".join(reasons))
 
 
 def _restored(reading: Reading, backup: Backup, wish: Wish) -> None:

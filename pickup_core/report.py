@@ -34,8 +34,9 @@ class Report:
         return worst(self._codes)
 
     @contextmanager
-    def attempt(self, where: str, outcome: Outcome | None = None) -> Iterator[Outcome]:
-        """Let the `with` fail without ending the run: an exception in it becomes a failure of the outcome.
+    def attempt(self, where: str, outcome: Outcome | None = None, part: str = "") -> Iterator[Outcome]:
+        """Let the `with` fail without ending the run: an exception in it becomes a failure of the outcome, which names
+        the `part` of what was attempted, if there is one.
 
         What ends the process (`KeyboardInterrupt`, `Stopped`) passes.
         """
@@ -44,7 +45,8 @@ class Report:
             yield outcome
         except Exception as error:
             log.debug("%s: %s", where, type(error).__name__, exc_info=True)
-            self.fail(where, outcome, explained(error), error.exit_code if isinstance(error, PickupError) else None)
+            sentence = f"{part}: {explained(error)}" if part else explained(error)
+            self.fail(where, outcome, sentence, error.exit_code if isinstance(error, PickupError) else None)
 
     def fail(self, where: str, outcome: Outcome, sentence: str, code: int | None = None) -> None:
         """Note a failure."""

@@ -52,6 +52,11 @@ class Policy(Options):
             return timedelta.max
 
     @property
+    def text(self) -> str:
+        """The policy as it is written in the config: `days=30, last=3`."""
+        return ", ".join(f"{name}={value:g}" for name, value in self if value is not None)
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many periods of each kind keep a backup."""
         return {name: count for name in _PERIODS if (count := getattr(self, name)) is not None}

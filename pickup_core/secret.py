@@ -22,7 +22,14 @@ from pickup_core.errors import ConfigError
 MASK = "***"
 _SHORTEST_REDACTED = 4
 _SPEAKING_NAME = re.compile(
-    r"((\A|_)pass|password|passwd|pwd|passphrase|secret|token|(api|access|secret)_?key)\Z", re.IGNORECASE
+    r"((\A|_)pass|password|passwd|pwd|passphrase|secret|token"
+    r"|(api|access|secret|account|encryption|master|private|signing)_?key|(?-i:[A-Z0-9]_KEY))\Z",
+    re.IGNORECASE,
+)
+_SPEAKING_PLACE = re.compile(
+    r"\w+://[^/\s:@]*:(?P<address>[^/\s@]+)@"
+    r"|--?[\w-]*(?:password|passwd|passphrase|secret|token|api-?key)=(?P<option>[^\s'\"]+)"
+    r"|\b[A-Z0-9_]*(?:PASS|PASSWORD|PASSWD|PWD|SECRET|TOKEN|_KEY)=(?P<variable>[^\s'\"]+)"
 )
 
 # The one piece of state that a module holds: a secret has to be masked in messages of code that never saw the config.
@@ -156,6 +163,13 @@ def clean_environment() -> dict[str, str]:
 def speaks_of_secret(name: str) -> bool:
     """Tell whether a name like `password` or `API_TOKEN` says that a secret stands under it."""
     return bool(_SPEAKING_NAME.search(name))
+
+
+def secrets_in(text: str) -> list[str]:
+    """List the secrets that stand in a text at a place which speaks of one: in an address (`ftp://web:SECRET@nas/`), an
+    option (`--password=SECRET`), or a variable (`PGPASSWORD=SECRET`).
+    """
+    return [found[found.lastgroup or 0] for found in _SPEAKING_PLACE.finditer(text)]
 
 
 def _remember(value: str) -> None:

@@ -19,11 +19,13 @@ class Session:
         self.logs.to_console(options.quiet, options.debug)
 
     def config(self, generators: bool = True) -> Config:
-        """Load the config and start the log that it names; a dry run, which changes nothing, writes no log either."""
+        """Load the config and start the log that it names; a dry run, which changes nothing, writes to no log."""
         config = load_config(find_config(self.options.config), generators)
+        if getattr(self.options, "dry_run", False):
+            return config
         if config.logging is not None:
             self.logs.replace(config.logging)
-        elif not getattr(self.options, "dry_run", False):
+        else:
             self.logs.to_file(config.log_folder)
         return config
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pickup_core.errors import ConfigError, PickupError
-from pickup_core.trust import private_folder
+from pickup_core.trust import check_way_to, private_folder
 
 _MARK = "PICKUP-STAGING"
 _UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -104,6 +104,11 @@ class Staging:
     def sink(self, path: str) -> "StagedFile":
         """Give a new file of the backup to write to, to be used in a `with`."""
         return StagedFile(self.backup / path, self._reserve)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a small file of the backup, whatever the reserve is: without it the others would be lost."""
+        with StagedFile(self.backup / path, Reserve(0.0, 0)) as file:
+            file.write(data)
 
     def free(self) -> int:
         """Give how many bytes may still be written before `MIN_FREE` is reached."""
@@ -191,6 +196,7 @@ def _check_area(area: Path) -> None:
     """Make the area where it is absent. Raises `ConfigError` where somebody else could reach into it."""
     try:
         private_folder(area)
+        check_way_to(area)
     except ConfigError as error:
         raise ConfigError(f"STAGING_AREA: {error.message}", hint=error.hint) from None
     if area.parent.is_symlink():
@@ -198,14 +204,6 @@ def _check_area(area: Path) -> None:
     status = area.stat()
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         raise ConfigError(f"STAGING_AREA: {area} is not private", hint=f"chmod 700 {area}, and own it")
-    above = area.parent.stat()
-    if above.st_uid not in (0, os.geteuid()):
-        who = f"user {above.st_uid}, to whom {area.parent} belongs,"
-    elif above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
-        who = "everybody"
-    else:
-        return
-    raise ConfigError(f"STAGING_AREA: {who} can rename what lies in {area.parent}", hint="choose another folder")
 
 
 def _clear_leftovers(area: Path) -> None:

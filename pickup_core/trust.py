@@ -20,8 +20,7 @@ def read_trusted(path: Path) -> tuple[str, os.stat_result]:
     """
     try:
         if os.geteuid() == 0:
-            for folder in dict.fromkeys((*path.absolute().parents, *path.resolve().parents)):
-                _check(folder, folder.stat(), may_be_sticky=True)
+            check_way_to(path)
         with open(path, encoding="utf-8", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
@@ -30,6 +29,14 @@ def read_trusted(path: Path) -> tuple[str, os.stat_result]:
             return file.read(), status
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {_reason(error)}") from None
+
+
+def check_way_to(path: Path) -> None:
+    """Raise `ConfigError` where somebody else could rename or replace a folder on the way to a path. One with the
+    sticky bit will do: there nobody can move what is not theirs.
+    """
+    for folder in dict.fromkeys((*path.absolute().parents, *path.resolve().parents)):
+        _check(folder, folder.stat(), may_be_sticky=True)
 
 
 def private_folder(path: Path) -> Path:
@@ -59,20 +66,29 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def _check(path: Path, status: os.stat_result, may_be_sticky: bool = False) -> None:
-    word = shlex.quote(str(path))
+    word, power = (
+        shlex.quote(str(path)),
+        "replace what lies there" if stat.S_ISDIR(status.st_mode) else "change what is run",
+    )
     if status.st_uid not in (0, os.geteuid()):
         hint = f"chown {os.geteuid()} {word}"
-        raise ConfigError(f"{path} belongs to user {status.st_uid}, who could change what is run", hint=hint)
+        raise ConfigError(f"{path} belongs to user {status.st_uid}, who could {power}", hint=hint)
     if status.st_mode & 0o002 and stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         if may_be_sticky:
             return
         raise ConfigError(f"{path} is a folder that everybody shares", hint="name one of our own")
-    if status.st_mode & 0o002 or (status.st_mode & 0o020 and not _is_private_group(status)):
-        raise ConfigError(f"{path} can be written by others, who could change what is run", hint=f"chmod go-w {word}")
+    if status.st_mode & 0o002 or (status.st_mode & 0o020 and not _is_private_group(path, status)):
+        raise ConfigError(f"{path} can be written by others, who could {power}", hint=f"chmod go-w {word}")
 
 
-def _is_private_group(status: os.stat_result) -> bool:
-    """Tell whether the group has the owner's name and no other member: the user private groups of Debian and RHEL."""
+def _is_private_group(path: Path, status: os.stat_result) -> bool:
+    """Tell whether the group has the owner's name and no other member: the user private groups of Debian and RHEL.
+
+    With an ACL the group's bits are a mask for others that the ACL names (acl(5)), so then it is none.
+    """
+    with contextlib.suppress(OSError):
+        if "system.posix_acl_access" in os.listxattr(path):
+            return False
     try:
         group, owner = grp.getgrgid(status.st_gid), pwd.getpwuid(status.st_uid)
     except KeyError:

@@ -1,31 +1,26 @@
 """Verify: read a backup back and compare it with its manifest."""
 
-import hashlib
-from collections.abc import Collection
-
 from pickup_core.catalogue import MANIFEST_COPY, Backup, read_small
 from pickup_core.errors import DamageError
 from pickup_core.manifest import LONGEST, UnfinishedError
 from pickup_core.store import walk
 
 
-def verify(backup: Backup, known_digests: Collection[str] = ()) -> list[str]:
+def verify(backup: Backup) -> list[str]:
     """Give a sentence for everything in a finished backup that is not as its manifest says; none where all is well.
 
-    Compares size and SHA-256 of every file, finds missing and extra ones, and checks the manifest, its copy, and, where
-    the machine that made it is asked, that it is the manifest that was written here (`known_digests`).
+    Compares size and SHA-256 of every file, finds missing and extra ones, and checks the manifest, its copy, and, on
+    the machine that made it, that it is the manifest that was written there. Raises `LaterFormatError` where a later
+    version wrote it.
     """
     store = backup.catalogue.store
     try:
-        manifest = backup.read_manifest()
-        data = read_small(store, backup.manifest_path, LONGEST)
+        manifest, data = backup.read_manifest()
     except DamageError as error:
-        return [f"{backup.manifest_path}: {error.message}"]
+        return [error.message]
     except UnfinishedError:
         return [f"{backup.manifest_path}: the manifest is cut off"]
     findings = []
-    if known_digests and hashlib.sha256(data).hexdigest() not in known_digests:
-        findings.append(f"{backup.manifest_path} is not the manifest that this machine wrote")
     sizes = dict(walk(store, backup.folder))
     for file in manifest.files:
         path = f"{backup.folder}/{file.path}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pickup_core.catalogue import Catalogue, ManifestCache, read_small
+from pickup_core.catalogue import Catalogue, Memory, read_small
 from pickup_core.errors import DamageError, StoreError, UsageError
 from pickup_core.manifest import Manifest, UnfinishedError, backup_id, encode
 from pickup_core.store import Item, Store
@@ -28,7 +28,7 @@ def store() -> Watched:
 
 
 def catalogue_of(store: Store, state: Path | None = None) -> Catalogue:
-    return Catalogue("disk", store, ManifestCache(state) if state else None)
+    return Catalogue("disk", store, Memory(state) if state else None)
 
 
 def statuses(store: Store, state: Path | None = None) -> dict[str, str]:
@@ -392,7 +392,7 @@ def test_a_damaged_backup_is_given_by_name_and_passed_over_otherwise(
     exchange(store, path, content(store, path).replace(b"www", b"xxx"))
     assert catalogue_of(store).select(JOB, five[4]).status == "damaged"
     assert catalogue_of(store).select(JOB).id == five[3]
-    assert f"{path} is damaged and passed over" in caplog.text
+    assert f"{path} is damaged and is passed over" in caplog.text
     exchange(store, path, b"{\n")
     with pytest.raises(DamageError, match=f"{path} is cut off"):
         catalogue_of(store).select(JOB, five[4])

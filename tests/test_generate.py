@@ -190,7 +190,7 @@ def test_a_broken_artefact_costs_only_itself(tmp_path: Path) -> None:
     yield Artefact("third", Source(b"3"))
     """
     result = ran(tmp_path, body, SOURCE)
-    assert failure_of(result) == "the dump broke off\nHint: try again"
+    assert failure_of(result) == "broken: the dump broke off\nHint: try again"
     assert result.contents == {"first": b"1", "third": b"3"}
     assert [artefact.name for artefact in result.record.artefacts] == ["first", "third"]
 
@@ -261,14 +261,14 @@ def test_a_failure_is_not_thrown_into_the_profile_and_it_is_closed_in_the_end(tm
     """
     result = ran(tmp_path, body, SOURCE)
     assert (tmp_path / "closed").read_text() == "[]"
-    assert result.record.failures == ("broke", "broke too")
+    assert result.record.failures == ("bad: broke", "broke too")
     assert result.contents == {"good": b"x"}
 
 
 def test_two_artefacts_of_one_name_fail_the_second(tmp_path: Path) -> None:
     """G34"""
     result = ran(tmp_path, 'for text in (b"first", b"second"): yield Artefact("a", Source(text))', SOURCE)
-    assert failure_of(result) == "two artefacts have the name 'a'"
+    assert failure_of(result) == "a: another artefact of this entry has the same name"
     assert result.contents == {"a": b"first"}
 
 
@@ -349,7 +349,7 @@ def test_a_judgement_of_a_source_that_failed_does_not_count(tmp_path: Path) -> N
     result = ran(
         tmp_path, 'yield Artefact("a", Source(b"1", PickupError("broke"), Judgement(warnings=("odd",))))', SOURCE
     )
-    assert failure_of(result) == "broke"
+    assert failure_of(result) == "a: broke"
     assert result.record.warnings == ()
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pickup_core.errors import DamageError
 from pickup_core.manifest import (
     EntryRecord,
+    LaterFormatError,
     Manifest,
     StoredArtefact,
     StoredFile,
@@ -153,7 +154,8 @@ def drop(key: str) -> Callable[[dict[str, Any]], object]:
         *(put("started", value) for value in ("yesterday", "2026-11-23", "2026-11-23T03:15:02", 5, None,
                                               "0001-01-01T00:00:00+10:00")),
         *(put("only", value) for value in (None, "a", [5])),
-        *(put("format", value) for value in (None, [], 1, "1.0", [1], [1, "0"], [True, None])),
+        *(put("format", value) for value in (None, [], 1, "1.0", [1], [1, "0"], [True, None], ["2", 0])),
+        *(put("entries", 0, "artefacts", 0, "losses", value) for value in (None, "all", [5], {})),
         *(drop(key) for key in asdict(SMALL)),
     ],
 )  # fmt: skip
@@ -193,10 +195,10 @@ def test_a_number_without_end_is_damage() -> None:
 
 
 def test_a_newer_major_format_is_refused_with_a_hint() -> None:
-    with pytest.raises(DamageError) as caught:
+    with pytest.raises(LaterFormatError) as caught:
         decode(forged(put("format", [2, 0])))
-    assert caught.value.message == "the manifest has format [2, 0]"
-    assert caught.value.hint == "use the Pickup version that wrote it"
+    assert caught.value.message == "the manifest has format [2, 0], and this Pickup reads [1, 0]"
+    assert caught.value.hint == "use the version of Pickup that wrote it"
 
 
 def test_a_newer_minor_format_is_read_with_what_it_adds() -> None:

@@ -1,6 +1,7 @@
 """Prune: only what is ours and not wanted goes, the manifest first, and an interruption at any point loses nothing."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 import textwrap
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from pickup_core.catalogue import Catalogue, ManifestCache
+from pickup_core.catalogue import Catalogue, Memory
 from pickup_core.errors import StoreError
+from pickup_core.history import History
 from pickup_core.manifest import backup_id, encode
 from pickup_core.prune import Pruned, clear_leftovers, prune
 from pickup_core.publish import mark_text
@@ -136,7 +138,7 @@ def test_pruning_again_changes_nothing(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_job_without_backups_is_no_trouble(store: Store) -> None:
-    assert pruned(store, last=1) == Pruned([], [])
+    assert pruned(store, last=1) == Pruned([], [], [], [])
     assert clear_leftovers(Catalogue("there", store), JOB, LATER) == ([], [])
 
 
@@ -249,7 +251,6 @@ def _with_a_failed_entry(made: Made) -> bytes:
         ("of another backup", lambda made: encode(replace(made.manifest, id="2026-11-20T031502Z"))),
         ("of another job", lambda made: encode(replace(made.manifest, job="web02"))),
         ("of another kind", _with_a_failed_entry),
-        ("of a later format", lambda made: encode(replace(made.manifest, format=(2, 0)))),
         ("no JSON", lambda made: b"\xff\xfe" * 500),
         ("a list", lambda made: b"[]\n"),
         ("with a path to the outside", lambda made: made.encoded.replace(b"folder/www/data", b"../../../www/d")),
@@ -273,6 +274,36 @@ def test_a_manifest_that_cannot_be_believed_is_neither_counted_nor_deleted(
     assert [decision.id for decision in result.decisions] == names(nights)[2:0:-1]
     gone = names(nights)[1:2]
     assert tree(store) == {path: content for path, content in before.items() if not belongs_to(path, gone)}
+
+
+def test_a_backup_of_a_later_version_is_left_alone(store: Store, tmp_path: Path) -> None:
+    nights = store_nights(store, tmp_path / "nights", 3)
+    path = f"{JOB}/{nights[2].manifest.id}.json"
+    later = encode(replace(nights[2].manifest, format=(2, 0)))
+    store.delete(path)
+    put(store, path, later)
+    assert [backup.status for backup in Catalogue("there", store).backups(JOB)] == ["later", "complete", "complete"]
+    result = pruned(store, last=1)
+    assert result.notes == [f"{path}, of a later version of Pickup: neither counted nor deleted"]
+    assert result.warnings == []
+    assert result.deleted == [nights[0].manifest.id]
+    assert clear_leftovers(Catalogue("there", store), JOB, LATER) == ([], [])
+    assert store.sha256(path) == hashlib.sha256(later).hexdigest()
+
+
+def test_a_forged_manifest_displaces_no_backup(store: Store, tmp_path: Path) -> None:
+    """V3: on the machine that made it, one that says another thing than was written counts for nothing."""
+    nights = store_nights(store, tmp_path / "nights", 3)
+    state = tmp_path / "state"
+    for night in nights:
+        digest = hashlib.sha256(night.encoded).hexdigest()
+        History(state, JOB).add("run", backup=night.manifest.id, manifest=digest)
+    path = f"{JOB}/{nights[2].manifest.id}.json"
+    store.delete(path)
+    put(store, path, encode(replace(nights[2].manifest, host="forged")))
+    result = prune(Catalogue("there", store, Memory(state)), JOB, Policy(last=1), ENTRIES, LATER, MACHINE)
+    assert result.warnings == [f"{path} is damaged: neither counted nor deleted"]
+    assert result.deleted == [nights[0].manifest.id]
 
 
 def test_a_backup_kept_by_hand_stays_until_it_is_released(store: Store, tmp_path: Path) -> None:
@@ -318,7 +349,7 @@ def test_where_two_machines_write_neither_prunes(store: Store, tmp_path: Path) -
     before = tree(store)
     for machine in (MACHINE, OTHER_MACHINE):
         result = prune(Catalogue("there", store), JOB, Policy(last=1), ENTRIES, LATER, machine)
-        assert result.decisions == ()
+        assert (len(result.decisions), result.deleted) == (6, ())
         [warning] = result.warnings
         assert "writes backups of job web01 too: nothing is pruned" in warning
         assert "web01.example.org" in warning
@@ -362,7 +393,8 @@ def test_more_than_half_at_once_by_age_stops_and_says_so(store: Store, tmp_path:
     new = names(store_nights(store, tmp_path / "new", 2, NIGHT + timedelta(days=3650)))
     before, now = tree(store), NIGHT + timedelta(days=3652)
     result = pruned(store, now=now, days=30)
-    assert result.decisions == ()
+    assert [decision.id for decision in result.decisions if not decision.keep] == old[::-1]
+    assert result.deleted == ()
     [warning] = result.warnings
     assert "would delete 6 of 8 backups at once, so nothing was deleted" in warning
     assert "prune --prune-anyway" in warning
@@ -379,11 +411,12 @@ def test_more_than_half_at_once_by_count_is_what_was_asked_for(store: Store, tmp
     assert finished(store) == nights[-1:]
 
 
-def test_a_backup_from_the_future_is_kept_not_counted_and_warned_about(store: Store, tmp_path: Path) -> None:
-    """R2"""
+def test_a_backup_from_the_future_is_kept_not_counted_and_noted(store: Store, tmp_path: Path) -> None:
+    """R2: it is no news of this night, so not warned about. The run that finds the clock set back warns."""
     nights = names(store_nights(store, tmp_path / "nights", 4))
     result = pruned(store, now=NIGHT + timedelta(days=2, hours=1), last=1)
-    assert result.warnings == [f"backup {nights[3]} is dated later than now; it is kept and not counted"]
+    assert result.notes == [f"backup {nights[3]} is dated later than now: kept, and not counted"]
+    assert result.warnings == []
     assert finished(store) == nights[2:]
 
 
@@ -620,7 +653,7 @@ def test_each_manifest_is_read_once_and_then_never_again(tmp_path: Path) -> None
     store_nights(watched, tmp_path / "nights", 5)
     for _ in range(3):
         watched.calls.clear()
-        catalogue = Catalogue("there", watched, ManifestCache(tmp_path / "state"))
+        catalogue = Catalogue("there", watched, Memory(tmp_path / "state"))
         prune(catalogue, JOB, Policy(last=9), ENTRIES, LATER, MACHINE)
         clear_leftovers(catalogue, JOB, LATER)
     assert [call for call in watched.calls if call[0] == "get"] == []

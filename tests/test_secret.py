@@ -254,13 +254,16 @@ def test_an_option_takes_a_text_for_a_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["password", "DB_PASSWORD", "api_key", "apikey", "auth_token", "MYSQL_PWD", "secret_key", "smtp_pass"]
+    "name",
+    ["password", "DB_PASSWORD", "api_key", "apikey", "auth_token", "MYSQL_PWD", "secret_key", "smtp_pass", "DUMP_KEY"],
 )
 def test_a_name_can_speak_of_a_secret(name: str) -> None:
     assert speaks_of_secret(name)
 
 
-@pytest.mark.parametrize("name", ["path", "password_file", "bypass", "key", "tokens_per_hour", "keyboard", ""])
+@pytest.mark.parametrize(
+    "name", ["path", "password_file", "bypass", "key", "sort_key", "tokens_per_hour", "keyboard", ""]
+)
 def test_a_name_can_be_harmless(name: str) -> None:
     assert not speaks_of_secret(name)
 
@@ -287,6 +290,12 @@ def test_a_name_can_be_harmless(name: str) -> None:
         ('x = 1\r\npassword = "c4n4ry"\r\n', 'x = 1\r\npassword = "***"\r\n'),
         ('password = secret_file("db.password")', 'password = secret_file("db.password")'),
         ('password = ""', 'password = ""'),
+        ('env = dict(DUMP_KEY="c4n4ry")', 'env = dict(DUMP_KEY="***")'),
+        ('command = ["dump", "--password=c4n4ry"]', 'command = ["dump", "--password=***"]'),
+        ('command = "PGPASSWORD=c4n4ry dump -x"', 'command = "PGPASSWORD=*** dump -x"'),
+        ('url = "ftp://me:c4n4ry@nas/b?x=1"', 'url = "ftp://me:***@nas/b?x=1"'),
+        ('url = "ftp://nas:21/b@c"', 'url = "ftp://nas:21/b@c"'),
+        ('command = "dump --password-file=c4n4r"', 'command = "dump --password-file=c4n4r"'),
         ('password = None\nname = "c4n4r"', 'password = None\nname = "c4n4r"'),
     ],
 )

@@ -190,7 +190,7 @@ def test_a_folder_of_our_own_stays_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "message", "hint"),
     [
-        (0o777, "{} can be written by others, who could change what is run", "chmod go-w {}"),
+        (0o777, "{} can be written by others, who could replace what lies there", "chmod go-w {}"),
         (0o1777, "{} is a folder that everybody shares", "name one of our own"),
         (0o3777, "{} is a folder that everybody shares", "name one of our own"),
     ],

@@ -134,7 +134,7 @@ def test_restore_from_a_damaged_manifest_refuses(stored: Site) -> None:
     assert "checksum" in result.err
     assert not (stored.folder / "to").exists()
     result = stored.run("-q", "restore", "--to", stored.folder / "to", status=1)
-    assert result.err == f"WARNING: target disk: {JOB}/{name}.json is damaged and passed over\n"
+    assert result.err == f"WARNING: target disk: {JOB}/{name}.json is damaged and is passed over\n"
     assert (stored.folder / "to/folder/files/source/a.txt").read_text() == "first\n"
 
 

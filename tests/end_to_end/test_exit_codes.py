@@ -67,7 +67,7 @@ def test_status_2_a_generator_failed_and_the_rest_is_stored(site: Site) -> None:
     site.fill()
     site.configure([folder_entry(), shell_entry("echo part; echo 'no such table' >&2; exit 7", name="dump")])
     result = site.run("-q", status=2)
-    assert result.err == "ERROR: GENERATORS[1] 'dump' (command): sh ended with status 7: no such table\n"
+    assert result.err == "ERROR: GENERATORS[1] 'dump' (command): output: sh ended with status 7: no such table\n"
     assert [status for _, status in site.listed()] == ["partial"]
     assert not list(site.backups.rglob("*dump*"))
 
@@ -281,7 +281,9 @@ def test_a_folder_that_is_missing_or_empty_is_a_failure(site: Site, missing: Pat
     site.source.mkdir()
     site.configure([folder_entry(site.folder / missing), command_entry("true", allow_empty=True)])
     result = site.run("-q", status=2)
-    assert result.err == f"ERROR: GENERATORS[0] 'files' (folder): {site.folder / missing} does not exist\n"
+    assert result.err == (
+        f"ERROR: GENERATORS[0] 'files' (folder): {Path(missing).name}.tar: {site.folder / missing} does not exist\n"
+    )
     site.configure([folder_entry(), command_entry("true", allow_empty=True)])
     result = site.run("-q", status=2)
     assert f"{site.source} is empty\nHint: is it mounted? If it may be empty, say allow_empty=True\n" in result.err

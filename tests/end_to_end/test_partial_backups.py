@@ -28,7 +28,9 @@ def test_a_failed_entry_leaves_a_partial_backup_that_says_so(half: Site) -> None
     """G2, I11: exit 2, entry and reason on stderr, in the manifest and in RESTORE.txt; `partial` in the list."""
     _break(half)
     result = half.run("-q", status=2)
-    assert result.err == "ERROR: GENERATORS[1] 'dump' (command): sh ended with status 3: server has gone away\n"
+    assert (
+        result.err == "ERROR: GENERATORS[1] 'dump' (command): dump.sql: sh ended with status 3: server has gone away\n"
+    )
     (name,) = half.names()
     assert half.listed() == [(name, "partial")]
     assert " partial " in half.run("list").out
@@ -36,11 +38,11 @@ def test_a_failed_entry_leaves_a_partial_backup_that_says_so(half: Site) -> None
     assert not (half.backups / JOB / f"{name}.json").exists()
     manifest = json.loads((half.backups / JOB / f"{name}.partial.json").read_text())
     assert [(entry["name"], entry["status"]) for entry in manifest["entries"]] == [("files", "ok"), ("dump", "failed")]
-    assert manifest["entries"][1]["failures"] == ["sh ended with status 3: server has gone away"]
+    assert manifest["entries"][1]["failures"] == ["dump.sql: sh ended with status 3: server has gone away"]
     assert not list(half.backups.rglob("dump*"))
     text = (half.backups / JOB / name / "RESTORE.txt").read_text()
     assert "PARTIAL. These entries failed or were not asked for: dump." in text
-    assert "FAILED: sh ended with status 3: server has gone away" in text
+    assert "FAILED: dump.sql: sh ended with status 3: server has gone away" in text
     half.run("verify", "all")
 
 
@@ -75,8 +77,8 @@ def test_where_all_entries_fail_nothing_is_published(half: Site) -> None:
     good = half.backup()
     half.configure([command_entry("false", name="one"), command_entry("sh", "-c", "kill -9 $$", name="two")])
     result = half.run("-q", status=2)
-    assert "ERROR: GENERATORS[0] 'one' (command): false ended with status 1\n" in result.err
-    assert "GENERATORS[1] 'two' (command): sh was killed by signal 9 (out of memory?)\n" in result.err
+    assert "ERROR: GENERATORS[0] 'one' (command): output: false ended with status 1\n" in result.err
+    assert "GENERATORS[1] 'two' (command): output: sh was killed by signal 9 (out of memory?)\n" in result.err
     assert "no entry produced anything, so nothing is published; earlier backups are as they were" in result.err
     assert half.names() == [good]
     assert not list(half.staging.iterdir())
@@ -99,7 +101,7 @@ def test_a_command_that_goes_wrong_fails_its_entry(site: Site, text: str, said: 
     site.fill()
     site.configure([shell_entry(text, name="dump", stall=1), folder_entry()])
     result = site.run("-q", status=2 if said else 0)
-    assert (f"ERROR: GENERATORS[0] 'dump' (command): {said}" if said else "") in result.err
+    assert (f"ERROR: GENERATORS[0] 'dump' (command): output: {said}" if said else "") in result.err
     assert len(result.err) < 500_000
     assert [status for _, status in site.listed()] == ["partial" if said else "complete"]
 
@@ -110,7 +112,7 @@ def test_a_program_that_there_is_not_is_named_with_the_path_that_was_searched(si
     site.configure([command_entry("dump-nothing-at-all"), folder_entry()])
     result = site.run("-q", status=2)
     assert result.err == (
-        "ERROR: GENERATORS[0] 'words' (command): program dump-nothing-at-all cannot be found in PATH, which is "
+        "ERROR: GENERATORS[0] 'words' (command): output: program dump-nothing-at-all cannot be found in PATH, which is "
         "/usr/bin:/bin, or may not be executed\nHint: install it\n"
     )
     assert "dump-nothing-at-all" in site.run("-q", "check", status=2).err
@@ -123,7 +125,9 @@ def test_one_database_of_two_that_fails_costs_itself_only(site: Site) -> None:
     entry = {"name": "shop", "profile": "sqlite", "config": {"databases": ["bad.db", "good.db"]}}
     site.configure([entry])
     result = site.run("-q", status=2)
-    assert re.search(rf"'shop' \(sqlite\): database {site.folder}/bad.db\S* .*file is not a database", result.err)
+    assert re.search(
+        rf"'shop' \(sqlite\): bad.db: database {site.folder}/bad.db\S* .*file is not a database", result.err
+    )
     (name,) = site.names()
     assert [path.name for path in (site.backups / JOB / name / "sqlite/shop").iterdir()] == ["good.db.zst"]
     assert site.listed() == [(name, "partial")]
