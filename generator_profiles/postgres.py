@@ -272,7 +272,7 @@ def _database_of(artefact: str) -> str:
 def _roles(config: Config, version: int) -> contextlib.AbstractContextManager[Readable]:
     command = [config.server.program("pg_dumpall", version), "--globals-only", *config.pg_dumpall_options]
     command += ["--no-role-passwords"] if config.no_role_passwords else []
-    return _complete("roles", output_of([*command, *config.server.arguments("postgres")], terms=config.terms))
+    return _complete(output_of([*command, *config.server.arguments("postgres")], terms=config.terms))
 
 
 def _dump(config: Config, version: int, name: str) -> contextlib.AbstractContextManager[Readable]:
@@ -280,24 +280,24 @@ def _dump(config: Config, version: int, name: str) -> contextlib.AbstractContext
     command = [config.server.program("pg_dump", version), "--create", *how, *config.pg_dump_options]
     output = output_of([*command, *config.server.arguments(name)], terms=config.terms)
     if not _is_archive(config, name):
-        return _complete(f"database {name!r}", output)
+        return _complete(output)
     pg_restore = config.server.program("pg_restore", version)
-    return _readable(f"database {name!r}", output, pg_restore, Terms(stall=config.stall, timeout=config.timeout))
+    return _readable(output, pg_restore, Terms(stall=config.stall, timeout=config.timeout))
 
 
 @contextlib.contextmanager
-def _about(what: str) -> Iterator[None]:
-    """Let the failure of a program say what it was about."""
+def _explained(before: str = "") -> Iterator[None]:
+    """Let the failure of a program say what to do about it, and what was done `before`."""
     try:
         yield
     except ProcessError as error:
-        raise ProcessError(f"{what}: {error.message}", hint=error.hint or hint(error.message)) from error
+        raise ProcessError(before + error.message, hint=error.hint or hint(error.message)) from error
 
 
 @contextlib.contextmanager
-def _complete(what: str, output: Output) -> Iterator[Readable]:
+def _complete(output: Output) -> Iterator[Readable]:
     """Give a script as a source that fails where its last lines are missing."""
-    with _about(what):
+    with _explained():
         with output:
             script = _Watched(output)
             yield script
@@ -306,9 +306,9 @@ def _complete(what: str, output: Output) -> Iterator[Readable]:
 
 
 @contextlib.contextmanager
-def _readable(what: str, output: Output, pg_restore: str, terms: Terms) -> Iterator[Readable]:
+def _readable(output: Output, pg_restore: str, terms: Terms) -> Iterator[Readable]:
     """Give an archive as a source that fails where pg_restore, which reads it meanwhile, cannot read all of it."""
-    with _about(what), ThreadPoolExecutor(1) as beside:
+    with _explained(), ThreadPoolExecutor(1) as beside:
         reader, writer = os.pipe()
 
         def read() -> None:
@@ -376,7 +376,7 @@ def _load_roles(config: Config, version: int, stored: Stored, role: str) -> None
         return Judgement()
 
     psql = [config.server.program("psql", version), "--no-psqlrc", "--quiet", "--file=-", "--set=VERBOSITY=verbose"]
-    with _about("roles"), stored.open() as script:
+    with _explained("roles: "), stored.open() as script:
         command = [*psql, *_elsewhere(config)]
         feed(command, without_role(script, role), judge=judge, terms=config.server.terms(_LOADING_STALL, None))
 
@@ -387,7 +387,7 @@ def _load(config: Config, version: int, stored: Stored, old: str, new: str) -> N
     psql = [config.server.program("psql", version), "--no-psqlrc", "--quiet", "--file=-", "--set=ON_ERROR_STOP=1"]
     pg_restore = [config.server.program("pg_restore", version), "--exit-on-error", "--create"]
     target = _elsewhere(config, avoid=new)
-    with _about(f"database {new!r} was not loaded to its end"):
+    with _explained(f"database {new!r} was not loaded to its end: "):
         if old == new:
             with stored.open() as dump:
                 feed([*(pg_restore if is_archive else psql), *target], dump, terms=terms)

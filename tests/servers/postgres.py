@@ -2,15 +2,16 @@
 
 import contextlib
 import importlib.util
+import shlex
 import shutil
-import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.servers.running import as_user, free_port, required, running, server_folder
+from tests.servers.running import as_user, free_port, required, server_folder
 
 PASSWORD = "correct:horse\\battery"
 _USER = "postgres"
@@ -60,17 +61,26 @@ class PostgresServer:
         self.query(sql.SQL("CREATE DATABASE {} " + clauses).format(sql.Identifier(database)))
         return database
 
+    def drop(self, database: str) -> None:
+        from psycopg2 import sql
+
+        self.query(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+
     def databases(self) -> set[str]:
-        found = self.query("SELECT datname FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1')")
+        found = self.query(
+            "SELECT datname FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1')"
+        )
         return {name for (name,) in found}
 
     def drop_all(self) -> None:
         """Give the server back as it was when it was new."""
         from psycopg2 import sql
 
-        self.query("UPDATE pg_database SET datistemplate = false, datallowconn = true WHERE datname NOT LIKE 'template_'")
+        self.query(
+            "UPDATE pg_database SET datistemplate = false, datallowconn = true WHERE datname NOT LIKE 'template_'"
+        )
         for name in self.databases():
-            self.query(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            self.drop(name)
         for (name,) in self.query("SELECT rolname FROM pg_roles WHERE oid >= 16384"):
             self.query(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(name)))
 
@@ -85,7 +95,9 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres_server(programs: Path | None = None, password: str = PASSWORD, options: Sequence[str] = ()) -> Iterator[PostgresServer]:
+def postgres_server(
+    programs: Path | None = None, password: str = PASSWORD, options: Sequence[str] = ()
+) -> Iterator[PostgresServer]:
     """Start a server that is new."""
     programs = programs or debian_programs()
     with server_folder(_USER) as folder:
@@ -96,9 +108,13 @@ def postgres_server(programs: Path | None = None, password: str = PASSWORD, opti
              "-E", "UTF8", "--locale=C", "-N")  # fmt: skip
         rules = data / "pg_hba.conf"
         rules.write_text(f"local all postgres peer\n{rules.read_text()}")
-        command = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder, *_QUICK, *options]
-        with running(command, port, folder / "log", _USER, signal.SIGINT):
+        arguments = shlex.join(["-h", "127.0.0.1", "-p", str(port), "-k", str(folder), *_QUICK, *options])
+        # pg_ctl lets go of the server, which comes and goes with a process for each connection: none is a child of ours
+        _run(programs / "pg_ctl", "start", "-w", "-s", "-D", data, "-l", folder / "log", "-o", arguments)
+        try:
             yield PostgresServer("127.0.0.1", port, programs, folder, password=password)
+        finally:
+            _run(programs / "pg_ctl", "stop", "-w", "-s", "-D", data, "-m", "immediate")
 
 
 def debian_programs() -> Path:
@@ -124,6 +140,9 @@ def newer_programs() -> Iterator[Path]:
 
 
 def _run(*command: str | Path) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/", timeout=60,
-                          check=False, **as_user(_USER))  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    """Run a program as the server's user. It prints into a file: a pipe would be held open by the server."""
+    with tempfile.TemporaryFile() as out:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", timeout=60,
+                              check=False, **as_user(_USER))  # fmt: skip
+        out.seek(0)
+        assert done.returncode == 0, out.read().decode(errors="replace")
