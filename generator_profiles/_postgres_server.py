@@ -191,6 +191,11 @@ def databases(connection: Any) -> list[str]:
     return found
 
 
+def existing(connection: Any, names: Iterable[str]) -> list[str]:
+    """Give those of some databases that exist."""
+    return [name for [name] in rows(connection, "SELECT datname FROM pg_database WHERE datname = ANY (%s)", [*names])]
+
+
 def has_content(connection: Any) -> bool:
     """Tell whether anybody has made anything in a database."""
     [[answer]] = rows(connection, _HAS_CONTENT)

@@ -33,6 +33,7 @@ from generator_profiles._postgres_server import (
     Server,
     databases,
     drop,
+    existing,
     has_content,
     hint,
     major,
@@ -203,8 +204,9 @@ def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, ov
     names = {old: as_name or old for old in dumps}
     with config.server.connected_to_one_of(config.places()) as connection:
         version, role, where = connection.info.server_version, connection.info.user, place(connection)
+        there = existing(connection, names.values())
     yield f"{where}: loads {', '.join([*('roles' for _ in roles), *(f'database {name!r}' for name in names.values())])}"
-    states = {name: _state(config, name) for name in names.values()}
+    states = {name: _state(config, name) for name in there}
     if (full := [repr(name) for name, state in states.items() if state == "not empty"]) and not overwrite:
         what = f"{where}: not empty: database {', '.join(full)}"
         raise PickupError(what, hint="load one under another name, or allow to overwrite")
@@ -212,7 +214,7 @@ def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, ov
         _load_roles(config, version, stored, role)
         yield f"loaded the roles; {role!r}, who loads them, keeps its own attributes and password"
     for old, new in names.items():
-        if states[new] != "absent":
+        if new in states:
             yield f"drops database {new!r}, which is {states[new]}, to make it anew"
             with config.server.connected_to_one_of(config.places(avoid=new)) as connection:
                 drop(connection, new)
@@ -348,10 +350,6 @@ class _Watched:
 
 
 def _state(config: Config, name: str) -> str:
-    """Tell whether a database is absent, empty or not empty."""
-    with config.server.connected_to_one_of(config.places()) as connection:
-        if not rows(connection, "SELECT 1 FROM pg_database WHERE datname = %s", name):
-            return "absent"
     with config.server.connected(name) as connection:
         return "not empty" if has_content(connection) else "empty"
 

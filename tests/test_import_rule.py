@@ -59,7 +59,9 @@ def core_modules(names: set[str]) -> set[str]:
 def test_a_profile_imports_the_api_and_nothing_else_of_ours(path: Path) -> None:
     ours = {name for name in imported_by(path) if name.startswith(OURS)}
     assert ours, "every profile has an Artefact or a Store to import"
-    own = f"{path.parent.name}._{path.stem.strip('_').partition('_')[0]}_"  # parts of a large profile, in files beside it
+    own = (
+        f"{path.parent.name}._{path.stem.strip('_').partition('_')[0]}_"  # parts of a large profile, in files beside it
+    )
     assert {name for name in ours if not name.startswith(("pickup_core.api.", own))} == set()
 
 

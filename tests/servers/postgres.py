@@ -100,7 +100,7 @@ def postgres_server(
 ) -> Iterator[PostgresServer]:
     """Start a server that is new."""
     programs = programs or debian_programs()
-    with server_folder(_USER) as folder:
+    with server_folder(_USER, memory=4 * 1024**3) as folder:
         data, port = folder / "data", free_port()
         (folder / "password").write_text(password + "\n")
         (folder / "password").chmod(0o644)
