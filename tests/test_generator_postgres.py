@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -22,7 +23,7 @@ from generator_profiles import postgres as profile
 from pickup_core.artefact import Stored
 from pickup_core.errors import ExitCode, PickupError
 from pickup_core.store import BLOCK
-from tests.builders import NOBODY, ROOT, config_text, problems_of, python
+from tests.builders import NOBODY, ROOT, config_text, problems_of, python, write_config
 from tests.generator_contract import (
     GeneratorContract,
     Produced,
@@ -774,6 +775,28 @@ def test_a_connection_that_is_cut_costs_one_database(
     assert "server closed the connection unexpectedly" in ran.messages[0]
 
 
+@AS_ROOT
+def test_a_full_disk_costs_one_database(server: PostgresServer, database: str, two: list[str], tmp_path: Path) -> None:
+    """S1: what is smaller, and comes later, is stored."""
+    server.query("CREATE TABLE large AS SELECT repeat('x', 1000) FROM generate_series(1, 9000)", database=database)
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    entry = dict(name="main", profile="postgres", config=server.config(database=[database, *two]), compression="none")
+    settings = f"STAGING_AREA = {str(staging / 'area')!r}\nMIN_FREE = 0\nSTATE_FOLDER = LOG_FOLDER = {str(tmp_path / 'state')!r}"
+    config = write_config(tmp_path, config_text(settings, repr([entry])))
+    mount = f'mount -t tmpfs -o size=3m tmpfs {staging}; exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-ec", mount, "sh", sys.executable, ROOT / "pickup.py", "-c", config, "-q"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == ExitCode.FAILED, done.stderr
+    assert "GENERATORS[0] 'main' (postgres): shop.sql: " in done.stderr
+    assert "No space left" in done.stderr
+    [marker] = (tmp_path / "backups" / "web01").glob("*.partial.json")
+    folder = marker.with_name(marker.name.removesuffix(".partial.json")) / "postgres" / "main"
+    assert {path.name for path in folder.iterdir()} == {"globals.sql", "two_shop.sql", "two_users.sql"}
+
+
 # Programs that are not what they seem
 
 
@@ -796,7 +819,7 @@ def put(programs: Path, script: str, name: str = "pg_dump") -> None:
 
 
 @pytest.mark.parametrize(
-    ("format", "script", "part"),
+    ("kind", "script", "part"),
     [
         ("plain", 'REAL "$@" | head -c 1500', "ended without an error, but its last lines are missing"),
         ("plain", "REAL \"$@\" | sed '/dump complete/,$d'", "ended without an error, but its last lines are missing"),
@@ -819,9 +842,7 @@ def test_a_dump_that_is_not_whole_is_found_out(
     """G2 to G6, G8"""
     put(programs, script)
     started = children()
-    ran = run_entry(
-        tmp_path, "postgres", server.config(database=two[0], format=kind, programs=str(programs), stall=1)
-    )
+    ran = run_entry(tmp_path, "postgres", server.config(database=two[0], format=kind, programs=str(programs), stall=1))
     assert ran.exit_code == ExitCode.FAILED
     assert ran.contents.keys() == {"globals.sql"}
     [message] = ran.messages
