@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import re
+import select
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ log = logging.getLogger("pickup.postgres")
 
 _FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin")  # of Debian and RHEL, and what is made from them
 _CONNECT_TIMEOUT = 30
+_ANSWER_TIMEOUT = 600  # the files of a large database are not dropped, nor added up, in a moment
 _SHOWN = 5
 _HINTS = {
     "server version mismatch": "install the client programs of the server's version, or name their folder in programs",
@@ -99,12 +102,12 @@ class Server:
         """Connect to a database; whatever PostgreSQL says against it, then or later, becomes an error that names it."""
         import psycopg2  # type: ignore[import-untyped]
 
+        psycopg2.extensions.set_wait_callback(_wait)
         try:
             with acting_as(self.system_user) if self.system_user else contextlib.nullcontext():
                 connection = psycopg2.connect(
                     self.address(database),
                     password=self.password.reveal() if self.password else None,
-                    tcp_user_timeout=_CONNECT_TIMEOUT * 1000,
                 )
             with contextlib.closing(connection):
                 connection.autocommit = True
@@ -222,6 +225,20 @@ def missing_privileges(connection: Any) -> list[str]:
 def major(version: int) -> tuple[int, ...]:
     """Give the major version in the number that a server tells: (15,) for 150018, (9, 6) for 90624."""
     return (version // 10000,) if version >= 100000 else (version // 10000, version // 100 % 100)
+
+
+def _wait(connection: Any) -> None:
+    """Wait for the server: in Python, where a signal is heard, and not for ever."""
+    import psycopg2
+
+    is_new = connection.status == psycopg2.extensions.STATUS_SETUP
+    seconds = _CONNECT_TIMEOUT if is_new else _ANSWER_TIMEOUT
+    limit = time.monotonic() + seconds
+    while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT)
+        if not poll.poll(max(0, limit - time.monotonic()) * 1000):
+            raise psycopg2.OperationalError(f"the server did not answer within {seconds} seconds")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ Without `password`, libpq looks for one where it always does: in the `service` a
 """
 
 import contextlib
+import dataclasses
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -75,7 +76,7 @@ _LIKE_ROLES = re.compile(r"globals(\.database)*")
 _TAIL = 4096
 _LONGEST_NAME = 63
 _LOADING_STALL = 24 * 3600  # while psql makes an index of a large table it reads nothing
-_ERROR = re.compile(r"psql:\S+ \S+:  (?!0[0-2])([0-9A-Z]{5}): ")  # 00, 01, 02: notices and warnings
+_ERROR = re.compile(r"psql:\S+ .*?:  (?!0[0-2])([0-9A-Z]{5}): ")  # 00, 01, 02: notices and warnings
 _DUPLICATE = "42710"
 _OUR_OPTIONS = ("clean", "compress", "create", "dbname", "file", "format", "globals-only", "jobs", "no-role-passwords")
 _OUR_LETTERS = "cCdfFgjWZ"
@@ -284,7 +285,7 @@ def _dump(config: Config, version: int, name: str) -> contextlib.AbstractContext
     if not _is_archive(config, name):
         return _complete(output)
     pg_restore = config.server.program("pg_restore", version)
-    return _readable(output, pg_restore, Terms(stall=config.stall, timeout=config.timeout))
+    return _readable(output, pg_restore, dataclasses.replace(config.terms, env=None))
 
 
 @contextlib.contextmanager
@@ -404,13 +405,12 @@ def _elsewhere(config: Config, avoid: str = "") -> list[str]:
 def _as_script(pg_restore: Sequence[str], stored: Stored) -> Iterator[Readable]:
     """Give an archive as the script that pg_dump would have written. pg_restore writes it into a pipe of ours."""
     reader, writer = os.pipe()
+    command = [*pg_restore, f"--file=/proc/{os.getpid()}/fd/{writer}"]
 
     def write() -> None:
         try:
             with stored.open() as archive:
-                feed(
-                    [*pg_restore, f"--file=/proc/{os.getpid()}/fd/{writer}"], archive, terms=Terms(stall=_LOADING_STALL)
-                )
+                feed(command, archive, terms=Terms(stall=_LOADING_STALL))
         finally:
             os.close(writer)
 

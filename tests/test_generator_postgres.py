@@ -6,6 +6,8 @@ import io
 import os
 import re
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -664,6 +666,52 @@ def test_a_server_that_is_not_there_fails_the_entry(tmp_path: Path) -> None:
     ran = run_entry(tmp_path, "postgres", dict(host="127.0.0.1", port=1, password=PASSWORD))
     assert ran.exit_code == ExitCode.FAILED
     assert "Connection refused" in ran.messages[0]
+
+
+def test_a_server_that_never_answers_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I9"""
+    monkeypatch.setattr(servers, "_CONNECT_TIMEOUT", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ran = run_entry(tmp_path, "postgres", dict(host="127.0.0.1", port=silent.getsockname()[1], password=PASSWORD))
+    assert ran.exit_code == ExitCode.FAILED
+    assert "the server did not answer within 1 seconds" in ran.messages[0]
+
+
+def test_a_signal_is_heard_while_the_server_thinks(server: PostgresServer, scratch: Path) -> None:
+    """K1"""
+
+    class Stopped(BaseException):
+        pass
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped
+
+    before = signal.signal(signal.SIGALRM, stop)
+    start = time.monotonic()
+    try:
+        with options_of("postgres", server.config(), scratch).server.connected("postgres") as connection:
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            with pytest.raises(Stopped):
+                servers.rows(connection, "SELECT pg_sleep(30)")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert 0.4 < time.monotonic() - start < 10
+
+
+def test_a_server_without_the_database_postgres_is_dumped_and_loaded(fresh: PostgresServer, scratch: Path) -> None:
+    config = fresh.config()
+    try:
+        with fresh.connected("template1") as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE shop")
+            cursor.execute("DROP DATABASE postgres")
+        produced = produce("postgres", config, scratch)
+        assert (produced.names, produced.failures) == (["globals.sql", "shop.sql"], {})
+        assert load(fresh, stored(produced))[-1] == "loaded database 'shop'"
+    finally:
+        with fresh.connected("template1") as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE postgres")
 
 
 @pytest.fixture
