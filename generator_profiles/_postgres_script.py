@@ -7,8 +7,6 @@ from generator_profiles._postgres_server import quoted_value
 from pickup_core.api import BLOCK, Readable
 
 _QUOTE = rb"""['"]|--|/\*|\*/|\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$"""
-_HEADER = re.compile(rb"-- (?:\w+ for )?Name: ")
-_DATABASE_HEADER = re.compile(rb"-- Name: (?:DATABASE .*; Type: [A-Z ]+|.*; Type: DATABASE( PROPERTIES)?); Schema: -; ")
 _END = re.compile(
     rb"\n--\n-- PostgreSQL database dump complete\n--\n\s*(\\unrestrict \w+\s*)?\Z"
     rb"|\n--\n-- PostgreSQL database cluster dump complete\n--\n\s*\Z"
@@ -55,26 +53,21 @@ def renamed(script: Readable, old: str, new: str) -> Script:
 
 def _renamed_lines(script: Readable, old: str, new: str) -> Iterator[bytes]:
     names = re.escape(_bytes(old)), re.escape(_bytes(_identifier(old)))
-    with_name = re.compile(rb'DATABASE (?:%b(?![\w$])|%b(?!"))|%b' % (*names, _QUOTE))
-    without_name = re.compile(_QUOTE)
+    token = re.compile(rb'DATABASE (?:%b(?![\w$])|%b(?!"))|%b' % (*names, _QUOTE))
     address = _identifier(f"dbname={quoted_value(new)}")
     connect = _bytes(f"\\encoding SQL_ASCII\n\\connect -reuse-previous=on {address}\n")
-    quote, is_data, is_start, is_about_database = b"", False, True, True
+    quote, is_data, is_start = b"", False, True
     for line in _lines(script):
-        is_statement = is_start and not is_data and not quote
-        is_start = line.endswith(b"\n")
         if is_data:
-            is_data = line != b"\\.\n"
+            is_data = not (is_start and line == b"\\.\n")
             yield line
-        elif is_statement and line.startswith(b"\\connect "):
+        elif is_start and not quote and line.startswith(b"\\connect "):
             yield connect
         else:
-            if is_statement and _HEADER.match(line):
-                is_about_database = _DATABASE_HEADER.match(line) is not None
-            token = with_name if is_about_database else without_name
             changed, quote = _changed(line, quote, token, _bytes(_identifier(new)))
             is_data = not quote and line.endswith(b" FROM stdin;\n")
             yield changed
+        is_start = line.endswith(b"\n")
 
 
 def _changed(line: bytes, quote: bytes, token: re.Pattern[bytes], new: bytes) -> tuple[bytes, bytes]:

@@ -8,14 +8,14 @@ Example entry::
         config=dict(exclude=["*_test"], pg_dump_options=["--exclude-table-data=log.*"]),
     )
 
-Without `host` and `password`, root dumps the server of this machine as the system user `postgres`.
+Without ``host`` and ``password``, root dumps the server of this machine as the system user ``postgres``.
 
-`globals.sql` holds roles, tablespaces and memberships. Each dump holds its database as it was at one moment, with its
+``globals.sql`` holds roles, tablespaces and memberships. Each dump holds its database as it was at one moment, with its
 owner, locale, settings and grants. It counts only when pg_dump has ended well and the dump is whole: its last lines are
 there, or, in format custom, pg_restore could read all of it. A database whose name has a line break is always dumped in
 format custom, as no script can name it.
 
-Without `password`, libpq looks for one where it always does: in the `service` and in `~/.pgpass`.
+Without ``password``, libpq looks for one where it always does: in the ``service`` and in ``~/.pgpass``.
 """
 
 import contextlib
