@@ -87,8 +87,11 @@ class Config(Options):
     """Take an empty folder for one that may be empty, and not for a disk that is not mounted."""
     may_change: list[str] = []
     """Patterns of files that may change or vanish while they are read: they are counted, and not warned about."""
+    missing_ok: bool = False
+    """Take a path that does not exist for one that may be missing. Where all of them are missing the entry still fails:
+    with nothing in it, it is no backup."""
     unreadable: Literal["fail", "warn"] = "fail"
-    """What a file that cannot be read is: a loss, which fails the entry, or a warning."""
+    """What a file or folder in `path` that cannot be read is: a loss, which fails the entry, or a warning."""
     program: list[str] = Field(["tar"], min_length=1)
     """GNU tar, with words before it where wanted: `["sudo", "-n", "tar"]`."""
 
@@ -140,7 +143,7 @@ class _Job:
 
 def run(config: Config, folder: Path) -> Iterator[Artefact]:
     options = ["--utc", "-vv", "--full-time", *label_options(config.program)]
-    for path in config.paths:
+    for path in _paths_there(config):
         try:
             jobs = _jobs(path, config)
         except PickupError as error:  # costs this folder; the others of this entry are saved
@@ -162,13 +165,36 @@ def run(config: Config, folder: Path) -> Iterator[Artefact]:
 def check(config: Config) -> Iterator[str]:
     """Look at each folder, say what each exclude pattern matches, and point at a database that is at work in there."""
     label_options(config.program)
-    for path in config.paths:
+    there = _paths_there(config)
+    yield from (f"{path} does not exist, as it may" for path in set(config.paths) - set(there))
+    for path in there:
         _jobs(path, config)
         whole = _Job(_name(path), path, [_root_member(path)])
         for pattern in config.exclude:
             if _below(pattern, path) is not None:
                 yield f"exclude {pattern!r} matches {_listed(_excluded(config, whole, pattern))} in {path}"
         yield from _databases_below(path, _expressions(config.exclude, path))
+
+
+def _paths_there(config: Config) -> list[Path]:
+    """Give the paths without those that are missing, and may be. Raises `PickupError` where nothing is left."""
+    missing = [path for path in config.paths if config.missing_ok and _is_missing(path)]
+    for path in missing:
+        log.info("%s does not exist, as it may", path)
+    if len(missing) == len(config.paths):
+        names = _listed([str(path) for path in missing])
+        raise PickupError(f"there is nothing to archive, for none of these exists: {names}", hint="is it mounted?")
+    return [path for path in config.paths if path not in missing]
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # it may well be there
+        return False
+    return False
 
 
 def _jobs(path: Path, config: Config) -> list[_Job]:
@@ -260,6 +286,7 @@ class _Judge:
     def __init__(self, config: Config, job: _Job) -> None:
         self._config = config
         self._job = job
+        self._expected = _expressions(config.may_change, job.path)
 
     def __call__(self, status: int, lines: Sequence[str]) -> Judgement:
         is_loss = status == 2 and any(line.endswith(_LOSSES_END) for line in lines)
@@ -267,10 +294,15 @@ class _Judge:
             raise failure(self._config.program[0], status, lines)
         changes = [(found[1], found[2]) for line in lines if (found := _CHANGE.match(line))]
         losses = [(found[1], found[2]) for line in lines if is_loss and (found := _LOSS.match(line))]
-        if any(unescaped(name) == self._job.members[0] for name, _ in losses) or (is_loss and not losses):
+        root = _root_member(self._job.path)
+        if any(unescaped(name) == root for name, _ in losses) or (is_loss and not losses):
             raise failure(self._config.program[0], status, lines)
         changes += [(name, reason) for name, reason in losses if reason == _GONE]  # since the folder was listed
-        changed = [name for name, reason in changes if self._is_worth_a_word(unescaped(name), reason)]
+        changes = [(name, reason) for name, reason in changes if not self._is_new_or_gone_within(name, reason)]
+        changed = [name for name, _ in changes if not self._may_change(name)]
+        expected = [name for name, _ in changes if self._may_change(name)]
+        if expected:
+            log.info("%s: changed or vanished while it was read, as it may: %s", self._job.name, _listed(expected))
         unread = [(name, reason) for name, reason in losses if reason != _GONE]
         warnings = [f"changed or vanished while it was read: {_listed(changed)}"] if changed else []
         if self._config.unreadable == "warn":
@@ -278,15 +310,13 @@ class _Judge:
         hint = '\nHint: exclude it, or say unreadable="warn"' if all(_DENIED in reason for _, reason in unread) else ""
         return Judgement(tuple(warnings), tuple(sentence + hint for sentence in _unread(unread)))
 
-    def _is_worth_a_word(self, name: str, reason: str) -> bool:
-        """Tell whether a change is more than a name that came or went in a folder, or one that was to be expected."""
-        if reason.startswith("file changed") and os.path.isdir(self._job.path.parent / name):
-            return False
-        below = name.partition("/")[2]
-        if any(pattern.match(below) for pattern in _expressions(self._config.may_change, self._job.path)):
-            log.info("%s changed while it was read, as it may", name)
-            return False
-        return True
+    def _is_new_or_gone_within(self, name: str, reason: str) -> bool:
+        """Tell whether it is a folder that has changed: a name came or went in it."""
+        return reason.startswith("file changed") and os.path.isdir(self._job.path.parent / unescaped(name))
+
+    def _may_change(self, name: str) -> bool:
+        below = unescaped(name).partition("/")[2]
+        return any(pattern.match(below) for pattern in self._expected)
 
 
 def _unread(found: Sequence[tuple[str, str]]) -> list[str]:

@@ -12,20 +12,38 @@ The copy is made with SQLite's online backup API inside one read transaction, so
 moment, whoever writes to it meanwhile, and what lies in its write-ahead log is in it. Then its integrity is checked.
 The artefact is a database file, ready to use. A database that is not in WAL mode cannot be written to while it is
 copied.
+
+A child process does it. For root it runs as the owner of the database: who can write beside a database can do harm to
+the user who opens it. The copy then passes through /var/tmp, else through the staging area.
 """
 
 import contextlib
 import os
-import sqlite3
-import threading
+import pwd
+import shutil
+import stat
+import sys
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from pydantic import Field, field_validator
 
-from pickup_core.api import Artefact, Options, PickupError, Readable
+from pickup_core.api import (
+    BLOCK,
+    Artefact,
+    Judgement,
+    Options,
+    PickupError,
+    ProcessError,
+    Readable,
+    Stored,
+    Terms,
+    failure,
+    output_of,
+)
 
 API_VERSION = (1, 0)
 
@@ -34,9 +52,11 @@ RESTORE = """
     sqlite3 FILE ".dump TABLE" | sqlite3 other.db
 """
 
-_PAGES_AT_A_TIME = 4096
-_HEADER = 100
-_WAL = b"\x02\x02"  # format version, https://www.sqlite.org/fileformat.html#file_format_version_numbers
+_CHILD = Path(__file__).with_name("_sqlite_child.py")
+_EXPLAINED = 3
+_SHARED = Path("/var/tmp")  # noqa: S108 - a private folder is made in it
+_STALL = 900
+_SLOWEST = 1024 * 1024
 
 
 class Config(Options):
@@ -44,6 +64,9 @@ class Config(Options):
     """The database files."""
     busy_timeout: float = Field(60, ge=0)
     """How many seconds to wait for a program that has locked the database."""
+    as_user: str | None = None
+    """The system user who opens the databases. By default that is, for root, the owner of each; where several users
+    could put something beside one, it has to be said."""
 
     @field_validator("databases")
     @classmethod
@@ -56,31 +79,54 @@ class Config(Options):
 
 def run(config: Config, folder: Path) -> Iterator[Artefact]:
     for name, database in _named(config.databases):
-        yield Artefact(name, _copied(database, folder / "copy.db", config.busy_timeout))
+        yield Artefact(name, _copied(database, config, folder))
 
 
 def check(config: Config) -> Iterator[str]:
     """Open each database for reading, without making the files that WAL mode needs."""
     for _, database in _named(config.databases):
-        with _opened(database, config.busy_timeout, idle="immutable=1") as connection:
-            pages, size, mode = (
-                connection.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("page_count", "page_size", "journal_mode")
-            )
-        mode = "wal" if _is_idle(database) else mode  # SQLite says that one which is immutable has none
-        yield f"{database}: {pages * size} bytes, journal mode {mode}"
+        place = _place_of(database, config)
+        with _child("describe", place, place.size, config) as stream:
+            yield f"{database}: {_all_of(stream).decode().strip()}"
 
 
-@contextlib.contextmanager
-def _copied(database: Path, copy: Path, busy_timeout: float) -> Iterator[Readable]:
-    """Give a copy of the database as a source: made when the `with` is entered, removed when it is left."""
-    try:
-        _copy(database, copy, busy_timeout)
-        _check_integrity(database, copy)
-        with copy.open("rb") as stream:
-            yield stream
-    finally:
-        copy.unlink(missing_ok=True)
+def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, overwrite: bool) -> Iterator[str]:
+    """Load artefacts into the databases that they were made from, or one of them into a new file, `as_name`.
+
+    A database that exists is overwritten in one transaction, under SQLite's own locks, so programs may have it open;
+    its owner and mode stay. A new file has mode 0600 and belongs to the owner of its folder.
+    """
+    if as_name is not None and len(artefacts) > 1:
+        raise PickupError(f"{len(artefacts)} artefacts cannot all be restored as {as_name}", hint="name one of them")
+    named = dict(_named(config.databases))
+    places = []
+    for stored in artefacts:
+        database = named.get(stored.name) if as_name is None else Path(os.path.abspath(as_name))
+        if database is None:
+            raise PickupError(f"no database of the config has the name {stored.name}", f"there are: {', '.join(named)}")
+        places.append(_place_of(database, config, may_be_new=True))
+        if places[-1].exists and not overwrite:
+            raise PickupError(f"database {database} exists", hint="overwrite it, or restore under another name")
+    yield "loads " + ", ".join(
+        f"{stored.name} {'over' if place.exists else 'into the new file'} {place.name}"
+        for stored, place in zip(artefacts, places, strict=True)
+    )
+    for stored, place in zip(artefacts, places, strict=True):
+        _load(stored, place, config)
+        yield f"{stored.name} was loaded, {stored.size} bytes"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A database: as the config names it, where it really lies, its size in bytes, and the number of the user who opens
+    it, None for ourselves.
+    """
+
+    name: Path
+    path: Path
+    exists: bool
+    size: int
+    user: int | None
 
 
 def _named(databases: list[Path]) -> list[tuple[str, Path]]:
@@ -89,74 +135,132 @@ def _named(databases: list[Path]) -> list[tuple[str, Path]]:
     return [(d.name if count[d.name] == 1 else str(d).lstrip("/"), d) for d in databases]
 
 
+def _place_of(database: Path, config: Config, may_be_new: bool = False) -> _Place:
+    """Look at a database, which is not opened. Raises `PickupError` where there is none, or none that may be opened."""
+    path = Path(os.path.realpath(database))
+    try:
+        above = {folder: folder.lstat() for folder in path.parents}
+        status = path.lstat() if not may_be_new or os.path.lexists(path) else None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        missing = database if error.filename == str(path) else f"{database} cannot be there: folder {error.filename}"
+        raise PickupError(f"database {missing} does not exist") from None
+    except OSError as error:
+        raise PickupError(f"database {database} cannot be reached: {error.strerror}") from error
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        raise PickupError(f"database {database} is not a regular file")
+    user = _named_user(config.as_user) if config.as_user is not None else _owner(database, status, above)
+    return _Place(database, path, status is not None, status.st_size if status else 0, user)
+
+
+def _named_user(name: str) -> int | None:
+    try:
+        user = pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise PickupError(f"there is no system user {name!r}, the `as_user`", "getent passwd lists them") from None
+    if os.geteuid() not in (0, user):
+        raise PickupError(f"only root can open databases as user {name}", "run as root, or take `as_user` out")
+    return user if user != os.geteuid() else None
+
+
+def _owner(database: Path, status: os.stat_result | None, above: Mapping[Path, os.stat_result]) -> int | None:
+    """Give, for root, the one other user who could put something beside the database or in its place, None where there
+    is none. Raises `PickupError` where there are several.
+    """
+    if os.geteuid() != 0:
+        return None
+    owners = {each.st_uid for each in (status, *above.values()) if each is not None} - {0}
+    shared = [folder for folder, each in above.items() if _is_shared(each, is_next=folder == next(iter(above)))]
+    if len(owners) > 1 or (shared and not owners):
+        why = f"its path belongs to several users: {sorted(owners)}" if owners else f"others may write to {shared[0]}"
+        raise PickupError(f"database {database} is not safe to open for root: {why}", "say who opens it: `as_user`")
+    return next(iter(owners), None)
+
+
+def _is_shared(folder: os.stat_result, is_next: bool) -> bool:
+    """Tell whether others than its owner may add to a folder, the next one, or replace what is in it, further up."""
+    by_group = folder.st_mode & stat.S_IWGRP and folder.st_gid != 0
+    return bool(by_group or folder.st_mode & stat.S_IWOTH) and (is_next or not folder.st_mode & stat.S_ISVTX)
+
+
 @contextlib.contextmanager
-def _opened(database: Path, busy_timeout: float, idle: str) -> Iterator[sqlite3.Connection]:
-    """Open a database for reading, one that is idle in the given mode; whatever SQLite says against it becomes an error
-    that names the file.
-    """
-    if not database.is_file():
-        what = "is not a regular file" if database.exists() else "does not exist"
-        raise PickupError(f"database {database} {what}")
+def _copied(database: Path, config: Config, folder: Path) -> Iterator[Readable]:
+    """Give a copy of the database as a source: made when the `with` is entered, removed when it is left."""
+    place = _place_of(database, config)
+    with _private_folder(place, place.size, folder if place.user is None else _SHARED) as private:
+        _hand_over(private, place.user)
+        with _child("copy", place, place.size, config, private) as stream:
+            yield stream
+
+
+def _load(stored: Stored, place: _Place, config: Config) -> None:
+    with _private_folder(place, stored.size, _SHARED) as private:
+        with stored.open() as stream, (private / "content.db").open("xb") as file:
+            shutil.copyfileobj(stream, file, BLOCK)
+        _hand_over(private, place.user)
+        with _child("replace" if place.exists else "create", place, stored.size, config, private) as stream:
+            _all_of(stream)
+
+
+@contextlib.contextmanager
+def _private_folder(place: _Place, size: int, parent: Path) -> Iterator[Path]:
+    """Give a private folder with room for so many bytes, and remove it whatever its user has made of it."""
+    free = shutil.disk_usage(parent).free
+    if size > free:
+        what = f"database {place.name}: a copy of it needs {size} bytes in {parent}, where {free} are free"
+        raise PickupError(what, hint="make room there")
+    folder = Path(tempfile.mkdtemp(prefix="pickup-", dir=parent))
     try:
-        mode = idle if _is_idle(database) else "mode=ro"
-        address = f"file:{quote(os.fsencode(database))}?{mode}"
-        with contextlib.closing(
-            sqlite3.connect(address, uri=True, timeout=busy_timeout, isolation_level=None)
-        ) as connection:
-            yield connection
-    except sqlite3.Error as error:
-        raise PickupError(f"database {database}: {error}", hint=_hint(database, error, busy_timeout)) from error
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_idle(database: Path) -> bool:
-    """Tell whether a database is in WAL mode and has no log. Whoever opens it then makes one, and removes it only where
-    it was opened for writing, as `mode=rw` does.
-    """
+def _hand_over(folder: Path, user: int | None) -> None:
+    """Make a folder and what lies in it the user's: itself last, so that nobody comes between."""
+    if user is not None:
+        for path in (*folder.iterdir(), folder):
+            os.chown(path, user, -1)
+
+
+@contextlib.contextmanager
+def _child(action: str, place: _Place, size: int, config: Config, *folder: Path) -> Iterator[Readable]:
+    """Give what a child process writes that does this with so many bytes; whatever goes wrong names the database."""
+    python = [_python(place.user), "-I", "-S", "-X", "utf8", "-"]
+    command = [*python, action, str(place.path), str(config.busy_timeout), *map(str, folder)]
+    stall = _STALL + config.busy_timeout + size / _SLOWEST
+    terms = Terms(stall=stall, stdin=_CHILD.read_bytes(), user=place.user)
     try:
-        with database.open("rb") as file:
-            return file.read(_HEADER)[18:20] == _WAL and not os.path.lexists(f"{database}-wal")
-    except OSError:
-        return False
+        with output_of(command, judge=_judge, terms=terms) as stream:
+            yield stream
+    except ProcessError as error:
+        hint = error.hint
+        if not hint and place.user is not None:
+            hint = f"the user with number {place.user} has opened it; `as_user` names another"
+        raise PickupError(f"database {place.name}: {error.message}", hint) from error
 
 
-def _hint(database: Path, error: sqlite3.Error, busy_timeout: float) -> str:
-    if "is locked" in str(error):
-        return f"another program has kept it locked for {busy_timeout:g} seconds, the busy_timeout"
-    if _is_idle(database) and not os.access(database.parent, os.W_OK):
-        return f"in WAL mode, read it as a user who may write {database.parent}"
-    return ""
+def _judge(status: int, lines: Sequence[str]) -> Judgement:
+    if status == _EXPLAINED:
+        *sentence, hint = lines
+        raise ProcessError("\n".join(sentence), hint)
+    if status != 0:
+        raise failure("the process that opened it", status, lines)
+    return Judgement()
 
 
-def _copy(database: Path, copy: Path, busy_timeout: float) -> None:
-    """Copy in steps, so that a signal is heard, inside one transaction, so that no step starts anew."""
-    with _opened(database, busy_timeout, idle="mode=rw") as source:
-        source.execute("BEGIN")
-        source.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        with contextlib.closing(sqlite3.connect(copy)) as destination:
-            source.backup(destination, pages=_PAGES_AT_A_TIME, sleep=0, progress=lambda status, left, total: None)
-
-
-def _check_integrity(database: Path, copy: Path) -> None:
-    """Raise `PickupError` where the copy is damaged. A thread of its own does it, so that a signal is heard
-    meanwhile.
-    """
-    found: list[str] = []
-    name = f"file:{quote(os.fsencode(copy))}?immutable=1"
-    with contextlib.closing(sqlite3.connect(name, uri=True, check_same_thread=False)) as connection:
-
-        def check() -> None:
-            try:
-                found.extend(row[0] for row in connection.execute("PRAGMA integrity_check(5)"))
-            except sqlite3.Error as error:
-                found.append(str(error))
-
-        worker = threading.Thread(target=check, name="integrity check")
-        worker.start()
+def _python(user: int | None) -> str:
+    """Give a Python that this user can run: our own may lie where only we can read."""
+    found = []
+    for program in (os.path.realpath(sys.executable), "/usr/bin/python3"):
         try:
-            while worker.is_alive():
-                worker.join(1)
-        finally:
-            connection.interrupt()
-            worker.join()
-    if found != ["ok"]:
-        raise PickupError(f"database {database} is damaged: {'; '.join(found)}", hint="sqlite3 DATABASE .recover")
+            with output_of([program, "-I", "-S", "-c", "import sqlite3; print()"], terms=Terms(user=user)) as stream:
+                _all_of(stream)
+        except ProcessError as error:
+            found.append(error.message)
+        else:
+            return program
+    raise PickupError(f"no Python can be run: {'; '.join(found)}", hint="install python3 where everybody can run it")
+
+
+def _all_of(stream: Readable) -> bytes:
+    return b"".join(iter(lambda: stream.read(BLOCK), b""))

@@ -5,9 +5,10 @@ from pickup_core.artefact import ARCHIVE_SUFFIX, CONTENTS_SUFFIX, Artefact, Judg
 from pickup_core.errors import PickupError, ProcessError, StoreError
 from pickup_core.options import Options
 from pickup_core.patterns import expression
-from pickup_core.process import Output, Terms, acting_as, failure, feed, output_of, require_program
+from pickup_core.process import Output, Terms, failure, feed, output_of, require_program
 from pickup_core.secret import Secret, secret_command, secret_credential, secret_env, secret_file
 from pickup_core.store import BLOCK, Item, Store
+from pickup_core.system_user import acting_as
 
 API_VERSION = (1, 0)
 """A profile written for (major, minor) works with every Pickup of the same major and at least this minor version."""

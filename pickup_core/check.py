@@ -136,8 +136,8 @@ def _probe(target: TargetEntry, config: Config, report: Report, outcome: Outcome
     with target.store() as store:
         if not History(config.state_folder, config.job or "").knows_place(store.place):
             store.create_root()
-        store.put(path, io.BytesIO(content))
         try:
+            store.put(path, io.BytesIO(content))
             if {item.name: item.size for item in store.listdir()}.get(path) != len(content):
                 raise StoreError(f"{path} was written, but is not listed with its size")
             with store.get(path) as stream:

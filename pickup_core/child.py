@@ -1,15 +1,15 @@
 """One child process: started, watched, and ended with all of its group.
 
-It gets a process group of its own (and no terminal, so it cannot ask for a password) and a cleaned environment. Its
-standard error is drained while it works, and its last lines are kept. When it is no longer wanted it gets SIGTERM, and
-its whole group SIGKILL after 10 seconds at most.
+It gets a process group of its own (and no terminal, so it cannot ask for a password) and a cleaned environment: as
+another user, who may read it, the path, the language, the time zone and that user's names alone. Its standard error is
+drained while it works, and its last lines are kept. When it is no longer wanted it gets SIGTERM, and its whole group
+SIGKILL after 10 seconds at most.
 """
 
 import contextlib
 import fcntl
 import logging
 import os
-import pwd
 import select
 import shutil
 import signal
@@ -24,14 +24,16 @@ from typing import IO
 
 from pickup_core.errors import ProcessError
 from pickup_core.secret import Secret, clean_environment, redact
+from pickup_core.system_user import SystemUser
 
 _PIPE_SIZE = 1024 * 1024
+_POLL = 100
 _GRACE = 10.0
 _LINES_KEPT = 10_000
 _LINES_SHOWN = 20
 _LONGEST_LINE = 16_384
 _LONGEST_POLL = 2**31 - 1
-_NO_GROUP = 65534
+_PLAIN = ("PATH", "LANG", "LC_", "TZ")
 
 log = logging.getLogger("pickup.process")
 
@@ -52,53 +54,6 @@ class Terms:
     cwd: Path | None = None
     stdin: bytes = b""
     user: str | int | None = None
-
-
-@dataclass(frozen=True)
-class SystemUser:
-    """Whom a command runs as: user, group, further groups, and the variables that tell them. See passwd(5)."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    environment: Mapping[str, str]
-
-    @classmethod
-    def of(cls, user: str | int) -> "SystemUser":
-        """Look a user up. Raises `ProcessError` for a name that there is not; a number needs no name."""
-        try:
-            found = pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)
-        except KeyError:
-            if isinstance(user, str):
-                raise ProcessError(f"there is no system user {user!r}", hint="getent passwd lists them") from None
-            return cls(user, _NO_GROUP, (), {"HOME": "/"})
-        names = {"HOME": found.pw_dir, "USER": found.pw_name, "LOGNAME": found.pw_name}
-        return cls(found.pw_uid, found.pw_gid, tuple(os.getgrouplist(found.pw_name, found.pw_gid)), names)
-
-
-@contextlib.contextmanager
-def acting_as(user: str | int) -> Iterator[None]:
-    """Be another system user for a moment, by the effective ids alone: to connect to a server that asks the kernel who
-    is there (peer authentication). Raises `ProcessError` where there is no such user, or where we may not.
-
-    All threads of this process are that user meanwhile: nothing else may go on.
-    """
-    other, ours = SystemUser.of(user), (os.geteuid(), os.getegid(), os.getgroups())
-    if other.uid == ours[0]:
-        yield
-        return
-    try:
-        os.setgroups(other.groups)
-        os.setegid(other.gid)
-        os.seteuid(other.uid)
-    except PermissionError:
-        raise ProcessError(f"only root can act as user {user}", hint="run as root, or as that user") from None
-    try:
-        yield
-    finally:
-        os.seteuid(ours[0])
-        os.setegid(ours[1])
-        os.setgroups(ours[2])
 
 
 def require_program(program: str) -> str:
@@ -172,10 +127,12 @@ class Child:
                 require_program(command[0])
             what = "there is no such file, or not the interpreter that its first line names"
             raise ProcessError(f"{command[0]} cannot be run: {what}") from None
-        except PermissionError as error:
+        except OSError as error:
             if "/" not in command[0]:  # a folder of PATH that we may not look into ends here too
                 require_program(command[0])
-            raise ProcessError(f"{command[0]} cannot be executed: {error.strerror}") from None
+            whom = f" as user {terms.user}" if user else ""
+            raise ProcessError(f"{command[0]} cannot be executed{whom}: {error.strerror}") from None
+        self._ended = threading.Event()
         self._drain = threading.Thread(target=self._collect, name=f"stderr of {self.name}", daemon=True)
         self._drain.start()
         if stdout == subprocess.PIPE:
@@ -202,14 +159,15 @@ class Child:
         return self._popen.stdout
 
     def wait(self, deadline: Deadline) -> int:
-        """Give the exit status, once the standard error was read to its end too."""
+        """Give the exit status, once all was read that the command wrote to its standard error."""
         limit = deadline.next_wait()
         try:
             status = self._popen.wait(limit)
         except subprocess.TimeoutExpired:
             deadline.next_wait()
             raise ProcessError(f"{self.name} did not end within {limit:g} seconds after its last byte") from None
-        self._drain.join(1)
+        self._ended.set()
+        self._drain.join()
         return status
 
     def end(self) -> None:
@@ -220,8 +178,9 @@ class Child:
                     pipe.close()
         if self._popen.returncode is None:
             self._kill_group()
-        self._drain.join(1)
-        if not self._drain.is_alive() and self._popen.stderr is not None:
+        self._ended.set()
+        self._drain.join()
+        if self._popen.stderr is not None:
             self._popen.stderr.close()
 
     def _kill_group(self) -> None:
@@ -244,13 +203,28 @@ class Child:
         return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _collect(self) -> None:
-        """Read standard error to its end, in a thread of its own; the last 10,000 lines are kept."""
+        """Read standard error, in a thread of its own, until its end, or until the command has ended: something that it
+        has left behind may keep it open. The last 10,000 lines are kept.
+        """
         assert self._popen.stderr is not None
-        with open(self._popen.stderr.fileno(), "rb", closefd=False) as stream:
-            while line := stream.readline(_LONGEST_LINE):
-                text = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
-                self.lines.append(text)
-                log.debug("%s: %s", self.name, text)
+        poll, rest, is_over = select.poll(), b"", False
+        poll.register(self._popen.stderr, select.POLLIN)
+        while not is_over:
+            has_ended = self._ended.is_set()
+            is_ready = bool(poll.poll(0 if has_ended else _POLL))
+            block = os.read(self._popen.stderr.fileno(), _PIPE_SIZE) if is_ready else b""
+            is_over = has_ended or (is_ready and not block)  # one read empties the pipe
+            *lines, rest = (rest + block).split(b"\n")
+            if rest and (is_over or len(rest) > _LONGEST_LINE):
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                self._keep(line)
+
+    def _keep(self, line: bytes) -> None:
+        for start in range(0, len(line) or 1, _LONGEST_LINE):
+            text = line[start : start + _LONGEST_LINE].decode("utf-8", "backslashreplace").rstrip("\r")
+            self.lines.append(text)
+            log.debug("%s: %s", self.name, text)
 
 
 @contextlib.contextmanager
@@ -273,7 +247,10 @@ def uninterrupted() -> Iterator[None]:
 
 
 def _environment(terms: Terms, user: SystemUser | None) -> dict[str, str]:
-    environment = {**clean_environment(), **(user.environment if user else {})}
+    environment = clean_environment()
+    if user is not None:
+        plain = {name: value for name, value in environment.items() if name.startswith(_PLAIN)}
+        environment = {**plain, **user.environment}
     for name, value in (terms.env or {}).items():
         if value is None:
             environment.pop(name, None)

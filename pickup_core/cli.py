@@ -124,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
     _add_reading(verify)
     _add_json(verify)
 
-    restore = command("restore", "bring artefacts of a backup back into a folder")
+    restore = command("restore", "bring artefacts of a backup back, into a folder or into a server")
     restore.add_argument("backup", metavar="BACKUP", nargs="?", default="latest", help=_BACKUP)
     _add_reading(restore)
     _add_only(restore, "restore only this entry, or this artefact of it", "ENTRY[/ARTEFACT]")
@@ -134,9 +134,21 @@ def parser() -> argparse.ArgumentParser:
     restore.add_argument(
         "--before", type=_moment, metavar="TIME", help='the latest before "2026-11-17 18:00" (local time)'
     )
-    restore.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="the folder to restore into")
+    where = restore.add_mutually_exclusive_group(required=True)
+    where.add_argument("--to", type=Path, metavar="FOLDER", help="the folder to restore into")
+    text = "load dumps into the server that the entry's config names, or SQLite databases into their place"
+    where.add_argument("--into-server", action="store_true", help=text)
+    restore.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="with --into-server: an option in place of that in the config, such as host=db2",
+    )
+    restore.add_argument("--as", dest="as_name", metavar="NAME", help="with --into-server: load it under another name")
     restore.add_argument("--as-stored", action="store_true", help="leave the artefacts as they lie at the target")
-    restore.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+    restore.add_argument("--overwrite", action="store_true", help="replace files or databases that are there already")
     restore.add_argument(
         "--privileged", action="store_true", help="as root, restore setuid bits, devices and capabilities too"
     )
@@ -250,7 +262,7 @@ def _listen_to_signals() -> None:
 
 def _ended(sentence: str, code: int) -> int:
     with contextlib.suppress(ImportError):  # where the installation is broken
-        from pickup_core.logs import printable
+        from pickup_core.wording import printable
 
         sentence = printable(sentence)
     print(f"ERROR: {sentence}", file=sys.stderr)

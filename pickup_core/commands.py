@@ -16,15 +16,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pickup_core.catalogue import LATEST, Catalogue, Memory
-from pickup_core.config import default_config_path, find_config, host_job, load_config
+from pickup_core.config import Config, default_config_path, find_config, host_job, load_config
 from pickup_core.delivery import tell_pruned
-from pickup_core.entries import chosen
-from pickup_core.errors import ConfigError, UsageError
+from pickup_core.entries import TargetEntry, chosen
+from pickup_core.errors import ConfigError, ExitCode, UsageError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.profiles import KINDS, manual_text, manuals_of
 from pickup_core.prune import prune
-from pickup_core.reading import find_command, list_command, restore_command, verify_command
+from pickup_core.reading import find_command, list_command, verify_command
+from pickup_core.restoring import restore_command
 from pickup_core.run import RunWish, machine_digest, run
 from pickup_core.session import Session, job_of, print_table
 from pickup_core.store import DryRun
@@ -90,29 +91,37 @@ def _keep(session: Session) -> None:
     job = job_of(config.job, "JOB in the config")
     if bool(options.reason) == options.release:
         raise UsageError("keep takes a REASON, or --release")
-    found, ambiguous = 0, set()
-    for target in config.targets:
-        with session.report.attempt(target.where), target.store() as store:
-            catalogue = Catalogue(target.name, store, Memory(config.state_folder))
-            finished = [backup for backup in catalogue.backups(job) if backup.is_finished]
-            matching = [backup for backup in finished if backup.id.startswith(options.backup)]
-            if options.backup == LATEST:
-                matching = finished[:1]
-            if len(matching) == 1:
-                found += 1
-                path = f"{matching[0].folder}.keep"
+    for name, targets in _holders(session, config, job).items():
+        for target in targets:
+            with session.report.attempt(target.where), target.store() as store:
+                path = f"{job}/{name}.keep"
                 store.delete(path)
                 if not options.release:
                     store.commit(path, options.reason.encode("utf-8", "surrogateescape"))
                 state = "may be deleted by prune again" if options.release else "is never deleted by prune"
-                log.info("%s: %s %s", target.label, matching[0].id, state)
-            ambiguous |= {backup.id for backup in matching[1:]}
-    if not found:
-        what = "" if options.backup == LATEST else f" whose name begins with {options.backup!r}"
-        hint = (
-            f"give more of its name: {', '.join(sorted(ambiguous)[:5])}" if ambiguous else "pickup.py list shows them"
-        )
-        raise UsageError(f"no target holds one finished backup of job {job}{what}", hint=hint)
+                log.info("%s: %s %s", target.label, name, state)
+
+
+def _holders(session: Session, config: Config, job: str) -> dict[str, list[TargetEntry]]:
+    """Give the one finished backup that is asked for, with the targets that hold it; nothing where one failed, which
+    may be the one that has it.
+
+    Raises `UsageError` where there is none, or more than one over all targets.
+    """
+    wanted, found = session.options.backup, dict[str, list[TargetEntry]]()
+    for target in config.targets:
+        with session.report.attempt(target.where), target.store() as store:
+            backups = Catalogue(target.name, store, Memory(config.state_folder)).backups(job)
+            for name in [backup.id for backup in backups if backup.is_finished]:
+                if wanted == LATEST or name.startswith(wanted):
+                    found.setdefault(name, []).append(target)
+    if wanted == LATEST and found:
+        return {max(found): found[max(found)]}
+    if len(found) == 1 or (not found and session.report.exit_code != ExitCode.OK):
+        return found
+    what = "" if wanted == LATEST else f" whose name begins with {wanted!r}"
+    hint = f"give more of its name: {', '.join(sorted(found)[:5])}" if found else "pickup.py list shows them"
+    raise UsageError(f"no target holds one finished backup of job {job}{what}", hint=hint)
 
 
 def _profiles(session: Session) -> None:

@@ -53,6 +53,11 @@ def default_log_folder() -> Path:
     return Path("/var/log/pickup") if os.geteuid() == 0 and not in_checkout() else default_state_folder()
 
 
+def default_staging_area() -> Path:
+    """Give the staging area where the config names none: not below /tmp, which may be memory."""
+    return Path(f"/var/tmp/pickup-{os.geteuid()}")  # noqa: S108 - it is checked that it is ours
+
+
 def job_name(name: str) -> str:
     """Give the name back where it can be that of a job, and so of a folder. Raises `ValueError` where it cannot."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
@@ -65,7 +70,7 @@ class _Settings(Options):
 
     JOB: Annotated[str, AfterValidator(job_name)] | None = None
     COMPRESSION: Annotated[Compression, parsed(Compression.parse, Compression)] = Compression("zstd", 3)
-    STAGING_AREA: Path = Field(default_factory=lambda: Path(f"/var/tmp/pickup-{os.geteuid()}"))  # noqa: S108 - checked
+    STAGING_AREA: Path = Field(default_factory=default_staging_area)
     MIN_FREE: Annotated[Reserve, parsed(Reserve.parse, Reserve)] = Reserve(0.05, 2**30)
     LOG_FOLDER: Path = Field(default_factory=default_log_folder)
     STATE_FOLDER: Path = Field(default_factory=default_state_folder)
@@ -74,13 +79,17 @@ class _Settings(Options):
 
 @dataclass(frozen=True)
 class Config:
-    """A config that was checked. `masked_text` is its source without secrets; `job` is None where none can be told."""
+    """A config that was checked. `masked_text` is its source without secrets; `job` is None where none can be told.
+
+    `raw_generators` are the dicts of `GENERATORS` as they stand there, checked or not.
+    """
 
     path: Path
     masked_text: str
     version: tuple[int, int]
     job: str | None
     generators: tuple[GeneratorEntry, ...]
+    raw_generators: tuple[Mapping[str, Any], ...]
     targets: tuple[TargetEntry, ...]
     compression: Compression
     staging_area: Path
@@ -146,6 +155,7 @@ def load_config(path: Path, generators: bool = True) -> Config:
         version=version,
         job=job,
         generators=tuple(produced),
+        raw_generators=_raw_generators(names),
         targets=tuple(targets),
         compression=settings.COMPRESSION,
         staging_area=settings.STAGING_AREA,
@@ -199,6 +209,11 @@ def _time_limit(seconds: int) -> Iterator[None]:
 def _line_in(path: Path, error: BaseException) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f", line {frames[-1].lineno}" if frames else ""
+
+
+def _raw_generators(names: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    entries = names.get("GENERATORS")
+    return tuple(each for each in entries if isinstance(each, Mapping)) if isinstance(entries, list | tuple) else ()
 
 
 def _version(names: Mapping[str, Any], problems: list[str]) -> tuple[int, int]:

@@ -11,6 +11,8 @@ from pickup_core.errors import DamageError
 from pickup_core.manifest import EntryRecord, StoredArtefact
 from pickup_core.streams import decompressed, decompression_errors
 
+_LONGEST_LINE = 1024 * 1024
+
 
 def archives(entry: EntryRecord) -> Iterator[tuple[StoredArtefact, StoredArtefact | None]]:
     """Give each archive of an entry, with its list of contents where it has one."""
@@ -29,7 +31,7 @@ def find(backup: Backup, pattern: re.Pattern[str]) -> Iterator[tuple[EntryRecord
 
 
 def listing(backup: Backup, contents: StoredArtefact) -> Iterator[Listed]:
-    """Give the lines of a stored list of contents. Raises `DamageError` where it is missing or cannot be read."""
+    """Give the lines of a stored list of contents. Raises `DamageError` where it is missing, or cannot be read."""
     where = f"{backup.folder}/{contents.path}"
     try:
         with backup.open(contents.path) as stream:
@@ -38,13 +40,17 @@ def listing(backup: Backup, contents: StoredArtefact) -> Iterator[Listed]:
         raise DamageError(f"{where} is missing") from None
     except decompression_errors() as error:
         raise DamageError(f"{where} cannot be uncompressed: {error}") from error
+    except DamageError as error:
+        raise DamageError(f"{where} {error.message}") from None
 
 
 def _lines(stream: Any) -> Iterator[bytes]:
-    """Give the lines of a stream that can only `read`."""
+    """Give the lines of a stream that can only `read`. Raises `DamageError` where one of them does not end."""
     rest = b""
     while block := cast(bytes, stream.read(65_536)):
         *whole, rest = (rest + block).split(b"\n")
         yield from whole
+        if len(rest) > _LONGEST_LINE:
+            raise DamageError(f"has a line of more than {_LONGEST_LINE} bytes")
     if rest:
         yield rest

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from pickup_core.artefact import ARCHIVE_SUFFIX, CONTENTS_SUFFIX
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFile
 from pickup_core.streams import compression_suffix
+from pickup_core.wording import printable
 
 _PROGRAMS = {"zstd": "zstd -dc", "gzip": "gzip -dc", "none": "cat"}
 _TAR = "tar --extract --file=- --preserve-permissions --xattrs --xattrs-include='*' --acls --directory"
-_RESTORED = "/tmp/restored"  # noqa: S108 - a word of the text
+_RESTORED = "~/restored"  # nobody else can have prepared it
 
 
 def restore_text(manifest: Manifest, notes: Mapping[str, str]) -> str:
@@ -24,13 +25,13 @@ def checksums(files: Iterable[StoredFile]) -> str:
 
 
 def _head(manifest: Manifest) -> str:
-    title = f"How to restore backup {manifest.id} of {manifest.job}"
+    title = printable(f"How to restore backup {manifest.id} of {manifest.job}")
     methods = {artefact.compression for entry in manifest.entries for artefact in entry.artefacts}
     programs = sorted({_PROGRAMS[method].split()[0] for method in methods} - {"cat"})
     return f"""{title}
 {"=" * len(title)}
 
-Made on {manifest.host} by Pickup {manifest.pickup}, started {manifest.started:%Y-%m-%d %H:%M:%S} UTC.
+Made on {printable(manifest.host)} by Pickup {manifest.pickup}, started {manifest.started:%Y-%m-%d %H:%M:%S} UTC.
 {_state(manifest)}
 
 With Pickup, and no config:
@@ -43,7 +44,9 @@ as it was stored:
 
     sha256sum -c SHA256SUMS
 
-Then copy the lines that you need; {_RESTORED} may be any folder with enough room. As root, tar gives owners back too.
+Then copy the lines that you need. {_RESTORED}, a folder that they make in your home, may be any other one with enough
+room that is new and yours: what somebody else has prepared could lead the files astray. As root, tar gives owners back
+too.
 """
 
 
@@ -51,15 +54,15 @@ def _state(manifest: Manifest) -> str:
     missing = [entry.name for entry in manifest.entries if entry.status != "ok"]
     if not missing:
         return "The backup is complete."
-    return f"The backup is PARTIAL. These entries failed or were not asked for: {', '.join(missing)}."
+    return f"The backup is PARTIAL. These entries failed or were not asked for: {printable(', '.join(missing))}."
 
 
 def _entry_text(entry: EntryRecord, note: str) -> str:
-    title = f"{entry.name} ({entry.profile})"
+    title = printable(f"{entry.name} ({entry.profile})")
     lines = [title, "-" * len(title), ""]
-    lines += [f"FAILED: {line}" for failure in entry.failures for line in failure.splitlines()]
+    lines += [f"FAILED: {line}" for failure in entry.failures for line in printable(failure).splitlines()]
     if entry.artefacts:
-        lines.append(f"    mkdir -p {_folder(entry.artefacts[0])}")
+        lines.append(f"    mkdir -p -m 700 {_folder(entry.artefacts[0])}")
     for artefact in entry.artefacts:
         lines += _commands(artefact)
     if note and entry.artefacts:
@@ -83,4 +86,4 @@ def _commands(artefact: StoredArtefact) -> list[str]:
     if artefact.name.endswith(CONTENTS_SUFFIX):
         return [f"    {opened} | grep NAME   # what is in it, with mode, owner, size and time (UTC)"]
     plain = artefact.path.rpartition("/")[2].removesuffix(compression_suffix(artefact.compression))
-    return [f"    {opened} > {shlex.quote(f'{_folder(artefact)}/{plain}')}"]
+    return [f"    {opened} > {_folder(artefact)}/{shlex.quote(plain)}"]

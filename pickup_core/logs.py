@@ -7,7 +7,6 @@ import logging
 import logging.config
 import logging.handlers
 import os
-import re
 import sys
 from collections.abc import Mapping
 from io import TextIOWrapper
@@ -16,18 +15,12 @@ from typing import Any
 
 from pickup_core.errors import ConfigError
 from pickup_core.report import explained
-from pickup_core.secret import redact
 from pickup_core.trust import private_folder
+from pickup_core.wording import printable
 
 _FILE_NAME = "pickup.log"
 _FILE_SIZE = 5 * 1024 * 1024
 _FILE_COUNT = 5
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def printable(text: str) -> str:
-    """Give a text without secrets, and without characters that a terminal would obey; line ends and tabs stay."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", redact(text))
 
 
 class Formatter(logging.Formatter):

@@ -77,6 +77,8 @@ def _texts(value: ast.AST) -> list[ast.expr]:
     if isinstance(value, ast.Constant | ast.JoinedStr):
         is_text = isinstance(value, ast.JoinedStr) or (isinstance(value.value, str | bytes) and value.value)
         return [value] if is_text else []
+    if isinstance(value, ast.Dict):
+        return [text for part in value.values for text in _texts(part)]
     if isinstance(value, ast.BinOp | ast.BoolOp | ast.IfExp | ast.Tuple | ast.List):
         return [text for part in ast.iter_child_nodes(value) for text in _texts(part)]
     return []

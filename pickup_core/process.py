@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import IO
 
 from pickup_core.artefact import Judgement, Readable
-from pickup_core.child import Child, Deadline, Terms, acting_as, failure, require_program, uninterrupted
+from pickup_core.child import Child, Deadline, Terms, failure, require_program, uninterrupted
 from pickup_core.errors import ProcessError
 from pickup_core.store import BLOCK
 
-__all__ = ["Output", "Terms", "acting_as", "failure", "feed", "output_of", "require_program"]
+__all__ = ["Output", "Terms", "failure", "feed", "output_of", "require_program"]
 
 Command = Sequence[str | Path]
 Judge = Callable[[int, Sequence[str]], Judgement]

@@ -1,48 +1,44 @@
-"""The commands that read backups: list, find, verify, restore. They need `TARGETS` only, or a folder and no config."""
+"""The commands that look at backups: list, find, verify. They need `TARGETS` only, or a folder and no config."""
 
 import argparse
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pickup_core.archive import Listed
 from pickup_core.catalogue import LATEST, Backup, Catalogue, Memory
+from pickup_core.config import Config
 from pickup_core.entries import chosen
-from pickup_core.errors import DamageError, ExitCode, PickupError, RefusedError, StoreError, UsageError
+from pickup_core.errors import ExitCode, UsageError
 from pickup_core.find import find
 from pickup_core.history import History
 from pickup_core.loose import LooseFolder
 from pickup_core.manifest import EntryRecord
 from pickup_core.patterns import search_expression
-from pickup_core.report import explained
-from pickup_core.restore import Wish, choose, restore, space_needed
 from pickup_core.session import Session, job_of, print_table
 from pickup_core.verify import verify
-from pickup_core.wording import age_of, counted, in_words, local_time
+from pickup_core.wording import age_of, in_words, local_time
 
 log = logging.getLogger("pickup.commands")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Where a command reads: the places in their order, not open yet, the job, and its history where there is a
-    config.
-    """
+    """Where a command reads: the places in their order, not open yet, the job, and the config where there is one."""
 
     places: Sequence[Catalogue]
     job: str
-    history: History | None
+    config: Config | None
 
     def remember(self, kind: str, **facts: Any) -> None:
         """Add a line to the history."""
-        if self.history:
-            self.history.add(kind, job=self.job, **facts)
+        if self.config:
+            History(self.config.state_folder, self.job).add(kind, job=self.job, **facts)
 
 
-def _reading(session: Session) -> Reading:
+def reading_of(session: Session) -> Reading:
     """Give the places to read from: the targets, or the folder of `--from`, which needs no config."""
     options = session.options
     if getattr(options, "folder", None) is not None:
@@ -59,7 +55,7 @@ def _reading(session: Session) -> Reading:
     job = job_of(name, "--job, or JOB in the config")
     memory = Memory(config.state_folder)
     targets = chosen(config.targets, [options.target] if getattr(options, "target", None) else [])
-    return Reading([Catalogue(t.name, t.store(), memory) for t in targets], job, History(config.state_folder, job))
+    return Reading([Catalogue(t.name, t.store(), memory) for t in targets], job, config)
 
 
 def _asks_for_all_jobs(options: argparse.Namespace) -> bool:
@@ -68,7 +64,7 @@ def _asks_for_all_jobs(options: argparse.Namespace) -> bool:
 
 def list_command(session: Session) -> None:
     """Show the backups at each place."""
-    reading = _reading(session)
+    reading = reading_of(session)
     found: list[Backup] = []
     for place in reading.places:
         with session.report.attempt(f"target {place.name}"), place.store:
@@ -115,12 +111,13 @@ def _as_row(backup: Backup) -> list[str]:
 
 def find_command(session: Session) -> None:
     """Show which backups hold a file."""
-    reading, pattern = _reading(session), search_expression(session.options.pattern)
+    reading, pattern = reading_of(session), search_expression(session.options.pattern)
     found: list[tuple[Backup, EntryRecord, Listed]] = []
     for place in reading.places:
         with session.report.attempt(f"target {place.name}"), place.store:
             for backup in filter(lambda backup: backup.is_finished, place.backups(reading.job)):
-                found += [(backup, entry, line) for entry, line in find(backup, pattern)]
+                with session.report.attempt(f"target {place.name}"):
+                    found += [(backup, entry, line) for entry, line in find(backup, pattern)]
     if session.options.json:
         print(json.dumps([_found_as_json(*each) for each in found], indent=1))
     elif found:
@@ -150,7 +147,7 @@ def _found_as_row(backup: Backup, entry: EntryRecord, line: Listed) -> list[str]
 
 def verify_command(session: Session) -> None:
     """Read backups back and compare them with their manifests."""
-    reading, results = _reading(session), []
+    reading, results = reading_of(session), []
     for place in reading.places:
         with session.report.attempt(f"target {place.name}"), place.store:
             wanted, backups = session.options.backup, place.backups(reading.job)
@@ -181,63 +178,3 @@ def _verified(session: Session, reading: Reading, backup: Backup) -> dict[str, A
         log.info("%s: %s is %s: %d files, %s", where, backup.id, state, count, size)
     reading.remember("verify", target=backup.catalogue.name, backup=backup.id, findings=len(findings))
     return {**result, "status": "damaged" if findings else "whole", "findings": findings}
-
-
-def restore_command(session: Session) -> None:
-    """Restore the newest backup that any place has of what is asked for, from the first of the places that have it."""
-    options, reading = session.options, _reading(session)
-    wish = Wish(
-        to=options.to.absolute(),
-        only=tuple(options.only),
-        paths=tuple(options.path),
-        as_stored=options.as_stored,
-        overwrite=options.overwrite,
-        privileged=options.privileged and os.geteuid() == 0,
-    )
-    if options.folder is not None and wish.to.resolve().is_relative_to(options.folder.resolve()):
-        raise RefusedError(f"--to {wish.to} lies in {options.folder}, whose backups it would change")
-    backup = _selected(reading, options, wish)
-    with backup.catalogue.store:
-        _restored(reading, backup, wish)
-
-
-def _selected(reading: Reading, options: argparse.Namespace, wish: Wish) -> Backup:
-    """Give the newest backup over all places that a restore may take. A place that cannot be read is told.
-
-    Raises what the only place raised, or else `DamageError`, `StoreError` or `UsageError` with what each of them said.
-    """
-    found: list[Backup] = []
-    failed: list[PickupError | OSError] = []
-    reasons: list[str] = []
-    for place in reading.places:
-        try:
-            with place.store:
-                found.append(place.select(reading.job, options.backup, options.before, wish.holds, wish.which))
-        except (StoreError, UsageError, DamageError, OSError) as error:
-            failed.append(error)
-            reasons.append(f"target {place.name}: {explained(error)}")
-    if found:
-        for reason in reasons:
-            log.info("%s", reason)
-        return max(found, key=lambda backup: backup.id)  # the first of those that are equal
-    kinds = [kind for kind in (DamageError, StoreError, OSError) if any(isinstance(e, kind) for e in failed)]
-    raise (DamageError if DamageError in kinds else StoreError if kinds else UsageError)("\n".join(reasons))
-
-
-def _restored(reading: Reading, backup: Backup, wish: Wish) -> None:
-    """Say what will be restored, restore it, and say what came of it."""
-    if backup.status == "partial" and not wish.only:
-        missing = ", ".join(entry.name for entry in backup.manifest.entries if entry.status != "ok")
-        log.info("backup %s is partial: %s failed, or was not asked for", backup.id, missing)
-    chosen_ones = choose(backup, wish)
-    log.info("from target %s: job %s, backup %s of %s (%s)", backup.catalogue.name, backup.job, backup.id,
-             local_time(backup.started), age_of(backup.started))  # fmt: skip
-    count, space = counted(len(chosen_ones), "artefact"), in_words(space_needed(chosen_ones, wish))
-    log.info("to %s: %s, taking up to %s meanwhile", wish.to, count, space)
-    restored = restore(backup, chosen_ones, wish)
-    log.info(
-        "restored %s", counted(restored.members, "file") if wish.paths else counted(restored.artefacts, "artefact")
-    )
-    for sentence in restored.left_out(wish.privileged):
-        log.info("%s", sentence)
-    reading.remember("restore", target=backup.catalogue.name, backup=backup.id, to=str(wish.to), only=wish.only)

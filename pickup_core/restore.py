@@ -14,15 +14,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pickup_core.archive import Members, check_members, unpack
 from pickup_core.artefact import ARCHIVE_SUFFIX, Readable
 from pickup_core.catalogue import Backup
-from pickup_core.errors import DamageError, PickupError, ProcessError, RefusedError, UsageError
+from pickup_core.errors import DamageError, PickupError, UsageError
 from pickup_core.find import archives, listing
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact
-from pickup_core.merge import copy_look, merge, move_into_place
+from pickup_core.members import Members, check_members, unpack
+from pickup_core.merge import move_into_place, replace
 from pickup_core.patterns import search_expression
 from pickup_core.report import explained
+from pickup_core.spool import made_below, spool_in
 from pickup_core.store import BLOCK
 from pickup_core.streams import Digest, compression_suffix, decompressed, decompression_errors, transfer
 from pickup_core.wording import counted, in_words
@@ -64,8 +65,8 @@ class Restored:
 
     def count(self, members: Members) -> None:
         self.members += len(members.selected or ())
-        self.devices += len(members.devices)
-        self.setuid_files += len(members.setuid_files)
+        self.devices += members.devices
+        self.setuid_files += members.setuid_files
         self.capabilities += members.capabilities
         self.foreign_owners += members.foreign_owners
 
@@ -91,13 +92,14 @@ _OTHERS = "--only restores other entries; pickup.py verify all shows which backu
 def choose(backup: Backup, wish: Wish) -> Chosen:
     """List the artefacts that a wish needs. Raises `UsageError` where the backup does not have what is asked for."""
     manifest = backup.manifest
-    chosen: Chosen = []
+    by_path: dict[str, tuple[EntryRecord, StoredArtefact]] = {}
     for text in wish.only:
         found = _find_only(manifest, text)
         if not found:
             names = ", ".join(entry.name for entry in manifest.entries)
             raise UsageError(f"backup {backup.id} holds no artefacts of {text!r}", hint=f"it holds entries: {names}")
-        chosen += [pair for pair in found if pair not in chosen]
+        by_path |= {artefact.path: (entry, artefact) for entry, artefact in found}
+    chosen = list(by_path.values())
     if not wish.only:
         chosen = [(entry, artefact) for entry in manifest.entries for artefact in entry.artefacts]
     if wish.paths:
@@ -107,7 +109,8 @@ def choose(backup: Backup, wish: Wish) -> Chosen:
 
 def _without_lists(chosen: Chosen, only: Sequence[str]) -> Chosen:
     """Leave out the lists of contents, which unpacked archives have no need of, but for those that are asked for."""
-    lists = {contents.path for entry, _ in chosen for _, contents in archives(entry) if contents}
+    entries = {entry.name: entry for entry, _ in chosen}.values()
+    lists = {contents.path for entry in entries for _, contents in archives(entry) if contents}
     asked_for = {text.rpartition("/")[2] for text in only}
     return [(e, a) for e, a in chosen if a.path not in lists or asked_for & {a.name, PurePosixPath(a.path).name}]
 
@@ -122,11 +125,11 @@ def restore(backup: Backup, chosen: Chosen, wish: Wish) -> Restored:
     """Restore the chosen artefacts to `wish.to/PROFILE/ENTRY/...`.
 
     Raises `DamageError` where a stored file is not what was stored, or an archive could harm, and `RefusedError` where
-    something is in the way; in both cases the destination is as it was. Raises `PickupError` where space is lacking,
-    and for whatever else the destination's file system has against it.
+    something is in the way, or another user could lead root elsewhere; then the destination is as it was. Raises
+    `PickupError` where space is lacking, and for whatever else the destination's file system has against it.
     """
     try:
-        with _spool(wish.to) as spool:
+        with spool_in(wish.to) as spool:
             return _restore_through(spool, backup, chosen, wish)
     except OSError as error:
         raise PickupError(f"restoring to {wish.to} failed: {explained(error)}") from error
@@ -143,11 +146,11 @@ def _restore_through(spool: Path, backup: Backup, chosen: Chosen, wish: Wish) ->
         if artefact.path.count("/") != 2:  # deeper, it could lead through a link that an archive brings
             raise DamageError(f"{artefact.path} is no path that an artefact has: PROFILE/ENTRY/NAME")
     fresh, restored = spool / "fresh", Restored(artefacts=len(chosen))
-    files = [(entry, artefact, _fetched(backup, artefact, spool, wish)) for entry, artefact in chosen]
+    files = [(entry, artefact, fetched(backup, artefact, spool)) for entry, artefact in chosen]
     wanted = [search_expression(pattern) for pattern in wish.paths]
     symlinks: dict[str, set[str]] = {}
     for number, (entry, artefact, file) in enumerate(files):
-        folder = _made(fresh, PurePosixPath(artefact.path).parent)
+        folder = made_below(fresh, PurePosixPath(artefact.path).parent)
         if wish.as_stored:
             file.rename(fresh / artefact.path)
         elif artefact.name.endswith(ARCHIVE_SUFFIX):
@@ -155,9 +158,7 @@ def _restore_through(spool: Path, backup: Backup, chosen: Chosen, wish: Wish) ->
             unpacked = spool / f"unpacked-{number}"  # of its own: tar follows links that were there before it
             unpacked.mkdir(mode=0o700)
             _unpack(artefact, file, unpacked, members, wanted, wish.privileged)
-            look = unpacked.lstat()
-            merge(unpacked, folder, overwrite=True)
-            copy_look(unpacked, look, folder)
+            replace(unpacked, folder)
             restored.count(members)
         else:
             _write_uncompressed(artefact, file, fresh / artefact.path)
@@ -175,17 +176,18 @@ def _find_only(manifest: Manifest, text: str, good: bool = False) -> Chosen:
             name = text.removeprefix(prefix)
             found = [a for a in entry.artefacts if name in (a.name, PurePosixPath(a.path).name)]
             if text.startswith(prefix) and found:
-                return [(entry, artefact) for artefact in found]
+                return [(entry, artefact) for artefact in found if not (good and artefact.losses)]
     return []
 
 
 def _with_paths(backup: Backup, chosen: Chosen, patterns: Sequence[str]) -> Chosen:
     """Give the archives among the chosen artefacts that have a member which matches, as far as their lists tell."""
     wanted = [search_expression(pattern) for pattern in patterns]
+    candidates = {artefact.path for _, artefact in chosen}
     found: Chosen = []
     for entry in backup.manifest.entries:
         for archive, contents in archives(entry):
-            if (entry, archive) in chosen and (contents is None or _mentions(backup, contents, wanted)):
+            if archive.path in candidates and (contents is None or _mentions(backup, contents, wanted)):
                 found.append((entry, archive))
     if not found:
         hint = "pickup.py find PATTERN tells which backups do"
@@ -197,44 +199,7 @@ def _mentions(backup: Backup, contents: StoredArtefact, wanted: Sequence[re.Patt
     return any(pattern.match(line.name) for line in listing(backup, contents) for pattern in wanted)
 
 
-@contextlib.contextmanager
-def _spool(destination: Path) -> Iterator[Path]:
-    """Give a private folder inside the destination, which is made where it is absent and removed if it stays empty."""
-    if destination.exists() and not destination.is_dir():
-        raise RefusedError(f"{destination} is not a folder", hint="use another --to")
-    made = [folder for folder in (destination, *destination.parents) if not folder.exists()]
-    destination.mkdir(mode=0o700, parents=True, exist_ok=True)
-    spool = Path(tempfile.mkdtemp(prefix=".pickup-", dir=destination))
-    try:
-        yield spool
-    finally:
-        _make_removable(spool)
-        shutil.rmtree(spool)
-        for folder in made:
-            if any(folder.iterdir()):
-                break
-            folder.rmdir()
-
-
-def _made(folder: Path, below: PurePosixPath) -> Path:
-    """Give a folder below another one, made where it is absent, and private as all between."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for part in below.parts:
-        folder /= part
-        folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
-
-
-def _make_removable(folder: Path) -> None:
-    """Let us delete what was unpacked: an archive may hold folders that not even their owner may read or write."""
-    if os.geteuid() != 0:
-        for path, folders, _ in os.walk(folder):
-            for name in folders:
-                if not os.path.islink(os.path.join(path, name)):
-                    os.chmod(os.path.join(path, name), 0o700)
-
-
-def _fetched(backup: Backup, artefact: StoredArtefact, spool: Path, wish: Wish) -> Path:
+def fetched(backup: Backup, artefact: StoredArtefact, spool: Path) -> Path:
     """Copy a stored file into the spool. Raises `DamageError` where it is not the one that the manifest names."""
     descriptor, name = tempfile.mkstemp(dir=spool)
     where = f"{backup.folder}/{artefact.path}"
@@ -251,7 +216,7 @@ def _fetched(backup: Backup, artefact: StoredArtefact, spool: Path, wish: Wish) 
 
 
 @contextlib.contextmanager
-def _uncompressed(artefact: StoredArtefact, file: Path) -> Iterator[Readable]:
+def uncompressed(artefact: StoredArtefact, file: Path) -> Iterator[Readable]:
     """Give the content of a spooled file. What is wrong with its compression or size is a `DamageError`; this and what
     tar says names the artefact.
     """
@@ -260,7 +225,7 @@ def _uncompressed(artefact: StoredArtefact, file: Path) -> Iterator[Readable]:
             yield _Bounded(decompressed(stream, artefact.compression), artefact.uncompressed_size)
     except decompression_errors() as error:
         raise DamageError(f"{artefact.path}: cannot be uncompressed: {error}") from error
-    except (DamageError, ProcessError) as error:
+    except PickupError as error:
         raise type(error)(f"{artefact.path}: {error.message}", error.hint) from error
 
 
@@ -289,16 +254,16 @@ def _unpack(
     wanted: Sequence[re.Pattern[str]],
     privileged: bool,
 ) -> None:
-    with _uncompressed(artefact, file) as stream:
+    with uncompressed(artefact, file) as stream:
         check_members(stream, members, wanted)
-    with _uncompressed(artefact, file) as stream:
+    with uncompressed(artefact, file) as stream:
         unpack(stream, folder, members, privileged)
 
 
 def _write_uncompressed(artefact: StoredArtefact, file: Path, path: Path) -> None:
     suffix = compression_suffix(artefact.compression)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with _uncompressed(artefact, file) as stream:
+    with uncompressed(artefact, file) as stream:
         descriptor = os.open(path.with_name(path.name.removesuffix(suffix)), flags, 0o600)
         with open(descriptor, "wb") as out:
             transfer(stream, out)

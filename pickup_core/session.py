@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from pickup_core.config import Config, find_config, job_name, load_config
 from pickup_core.errors import ExitCode, UsageError, worst
-from pickup_core.logs import Logs, printable
+from pickup_core.logs import Logs
 from pickup_core.report import Report
+from pickup_core.wording import printable
 
 
 class Session:

@@ -28,9 +28,11 @@ from types import TracebackType
 from typing import Any
 
 from pickup_core.artefact import Readable
+from pickup_core.errors import StoreError
 
 BLOCK = 256 * 1024
 """How many bytes are read and written at a time, everywhere."""
+_LEVELS = 16  # of folders; a backup has three
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,17 @@ class Store(ABC):
         return digest.hexdigest()
 
 
-def walk(store: Store, folder: str) -> Iterator[tuple[str, int]]:
-    """Give path and size of each file below a folder of a store; the paths are relative to that folder."""
+def walk(store: Store, folder: str, levels: int = _LEVELS) -> Iterator[tuple[str, int]]:
+    """Give path and size of each file below a folder of a store; the paths are relative to that folder.
+
+    Raises `StoreError` where it has more `levels` of folders than Pickup makes.
+    """
     for item in store.listdir(folder):
         if item.size is None:
             below = f"{folder}/{item.name}" if folder else item.name
-            yield from ((f"{item.name}/{path}", size) for path, size in walk(store, below))
+            if levels == 0:
+                raise StoreError(f"{below} lies deeper than anything that Pickup stores", hint="see who made it")
+            yield from ((f"{item.name}/{path}", size) for path, size in walk(store, below, levels - 1))
         else:
             yield item.name, item.size
 

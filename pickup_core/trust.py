@@ -8,7 +8,7 @@ import shlex
 import stat
 from pathlib import Path
 
-from pickup_core.errors import ConfigError
+from pickup_core.errors import ConfigError, RefusedError
 
 
 def read_trusted(path: Path) -> tuple[str, os.stat_result]:
@@ -60,16 +60,32 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def see_that_nobody_else_leads(path: Path) -> None:
+    """See that for root a folder, which need not be there yet, is root's own, and that nobody else can put another one,
+    or a link, in its place or in that of a folder above it. Raises `RefusedError`.
+    """
+    if os.geteuid() != 0:
+        return
+    real = path.resolve()
+    try:
+        for folder in dict.fromkeys((path, *path.absolute().parents, real, *real.parents)):
+            if folder.is_symlink() and folder.lstat().st_uid != 0:
+                raise ConfigError(f"{folder} is a symbolic link of user {folder.lstat().st_uid}")
+            if folder.exists():
+                is_above = folder not in (path, real)
+                _check(folder, folder.stat(), may_be_sticky=is_above)
+    except ConfigError as error:
+        raise RefusedError(error.message, hint="name a folder of root's, or a new one: /root/restored") from None
+
+
 def _open_at_once(path: str, flags: int) -> int:
     """Open a file for reading; a FIFO too, which would else be waited for."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _check(path: Path, status: os.stat_result, may_be_sticky: bool = False) -> None:
-    word, power = (
-        shlex.quote(str(path)),
-        "replace what lies there" if stat.S_ISDIR(status.st_mode) else "change what is run",
-    )
+    word = shlex.quote(str(path))
+    power = "replace what lies there" if stat.S_ISDIR(status.st_mode) else "change what is run"
     if status.st_uid not in (0, os.geteuid()):
         hint = f"chown {os.geteuid()} {word}"
         raise ConfigError(f"{path} belongs to user {status.st_uid}, who could {power}", hint=hint)

@@ -1,6 +1,16 @@
-"""Sizes, times and ages as people read them."""
+"""Sizes, times and ages as people read them, and texts that a terminal only shows."""
 
+import re
 from datetime import datetime, timezone
+
+from pickup_core.secret import redact
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """Give a text without secrets, and without characters that a terminal would obey; line ends and tabs stay."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", redact(text))
 
 
 def in_words(size: int) -> str:

@@ -125,6 +125,10 @@ def config_text(head: str = "", generators: str | None = None, targets: str | No
     return f'CONFIG_VERSION = (1, 0)\nJOB = "web01"\n{head}\nGENERATORS = {generators}\nTARGETS = {targets}\n'
 
 
+LOCAL = 'STAGING_AREA = "area"\nSTATE_FOLDER = "state"\nLOG_FOLDER = "log"\nMIN_FREE = 0'
+"""The head of a config whose folders all lie beside it."""
+
+
 def write_config(folder: Path, text: str, mode: int = 0o600) -> Path:
     """Write `config.py` into a folder and give its path."""
     path = folder / "config.py"

@@ -14,11 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pickup_core.artefact import Readable
+from pickup_core.entries import TargetEntry
 from pickup_core.instructions import checksums, restore_text
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFile, backup_id, encode
 from pickup_core.publish import mark_text, publish
@@ -232,6 +234,11 @@ class Interrupted(Watched):
             files = sorted(name for name, _ in walk(self.store, path))
             for file in files[: (len(files) + 1) // 2]:
                 self.store.delete(f"{path}/{file}")
+
+
+def served_by(target: TargetEntry, store: Store) -> TargetEntry:
+    """Give the target with this very store, in place of those that its profile makes."""
+    return replace(target, module=SimpleNamespace(Target=lambda options: store))
 
 
 # Disks

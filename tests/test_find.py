@@ -11,7 +11,7 @@ from pickup_core.errors import DamageError, PickupError
 from pickup_core.find import archives, find, listing
 from pickup_core.manifest import EntryRecord
 from pickup_core.patterns import search_expression
-from tests.builders import artefact
+from tests.builders import artefact, python
 from tests.end_to_end.trees import HOSTILE_NAMES
 from tests.hostile_tars import END, file
 from tests.places import store_nights
@@ -172,3 +172,30 @@ def test_a_long_list_is_read_in_pieces(tmp_path: Path) -> None:
     assert contents_record is not None
     assert [line.name for line in listing(backup, contents_record)] == [f"www/{number:06}" for number in range(30_000)]
     assert found(backup, "www/029999") == ["web: www/029999"]
+
+
+LIST_WITHOUT_LINES = """
+import resource, sys
+from pathlib import Path
+from pickup_core.errors import DamageError
+from pickup_core.find import find
+from pickup_core.patterns import search_expression
+from target_profiles.folder import Config, Target
+from tests.stored import backup_at
+backup = backup_at(Target(Config(path=Path(sys.argv[1]))))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    list(find(backup, search_expression("x")))
+except DamageError as error:
+    print(str(error))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_a_list_whose_line_does_not_end_is_damaged_and_takes_little_memory(tmp_path: Path) -> None:
+    """V7: 300 MB of zeros, in 10 KB."""
+    stored_backup(tmp_path, {"folder/web": {"www.tar": END, "www.contents": bytes(300_000_000)}})
+    done = python(LIST_WITHOUT_LINES, tmp_path / "backups")
+    message, mebibytes = done.stdout.splitlines()
+    assert message.endswith("/folder/web/www.contents.zst has a line of more than 1048576 bytes"), done.stderr
+    assert int(mebibytes) < 40

@@ -133,7 +133,9 @@ def test_an_output_of_nothing_fails_unless_it_may_be_empty(tmp_path: Path) -> No
     assert ran.exit_code == ExitCode.FAILED
     assert ran.record.status == "failed"
     assert ran.contents == {}
-    assert ran.messages[0].startswith("GENERATORS[0] 'it' (command): true ended without an error, but wrote nothing")
+    assert ran.messages[0].startswith(
+        "GENERATORS[0] 'it' (command): output: true ended without an error, but wrote nothing"
+    )
     assert printed(tmp_path, command="true", allow_empty=True) == b""
 
 
@@ -142,12 +144,12 @@ def test_a_status_that_is_allowed_is_no_failure(tmp_path: Path) -> None:
     command = ["sh", "-c", "echo found a difference; exit 1"]
     ran = run(tmp_path, command=command)
     assert ran.exit_code == ExitCode.FAILED
-    assert ran.messages == ["GENERATORS[0] 'it' (command): sh ended with status 1"]
+    assert ran.messages == ["GENERATORS[0] 'it' (command): output: sh ended with status 1"]
     assert ran.contents == {}
     assert printed(tmp_path, command=command, success_codes=[0, 1]) == b"found a difference\n"
     ran = run(tmp_path, command="true", success_codes=[1], allow_empty=True)
     assert ran.exit_code == ExitCode.FAILED
-    assert ran.messages == ["GENERATORS[0] 'it' (command): true ended with status 0"]
+    assert ran.messages == ["GENERATORS[0] 'it' (command): output: true ended with status 0"]
 
 
 def test_a_command_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ def test_a_command_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     assert ran.exit_code == ExitCode.FAILED
     assert ran.contents == {}
     lines = ran.messages[0].split("\n")
-    assert lines[0] == "GENERATORS[0] 'it' (command): sh ended with status 9:"
+    assert lines[0] == "GENERATORS[0] 'it' (command): output: sh ended with status 9:"
     assert [line.strip() for line in lines[1:]] == [f"line {number}" for number in range(11, 31)]
 
 

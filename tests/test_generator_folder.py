@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import re
 import shlex
@@ -180,7 +181,7 @@ def test_a_missing_folder_fails_and_makes_no_archive(tmp_path: Path) -> None:
     ran = run_entry(tmp_path, "folder", dict(path="nowhere"))
     assert ran.exit_code == ExitCode.FAILED
     assert ran.contents == {}
-    assert ran.messages == [f"GENERATORS[0] 'it' (folder): {tmp_path / 'nowhere'} does not exist"]
+    assert ran.messages == [f"GENERATORS[0] 'it' (folder): nowhere.tar: {tmp_path / 'nowhere'} does not exist"]
 
 
 def test_of_several_folders_a_missing_one_costs_itself(tmp_path: Path, source: Path) -> None:
@@ -189,7 +190,49 @@ def test_of_several_folders_a_missing_one_costs_itself(tmp_path: Path, source: P
     ran = run_entry(tmp_path, "folder", dict(path=["www", "nowhere", "mail"]))
     assert ran.exit_code == ExitCode.FAILED
     assert ran.contents.keys() == {"www.tar", "www.contents", "mail.tar", "mail.contents"}
-    assert ran.record.failures == (f"{tmp_path / 'nowhere'} does not exist",)
+    assert ran.record.failures == (f"nowhere.tar: {tmp_path / 'nowhere'} does not exist",)
+
+
+def test_a_folder_that_may_be_missing_is_skipped(
+    tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G19"""
+    caplog.set_level(logging.INFO)
+    config = dict(path=["nowhere", "www", "www/index.html/x"], missing_ok=True)
+    ran = run_entry(tmp_path, "folder", config)
+    assert ran.exit_code == ExitCode.OK
+    assert ran.record.status == "ok"
+    assert ran.contents.keys() == {"www.tar", "www.contents"}
+    assert f"{tmp_path / 'nowhere'} does not exist, as it may" in caplog.messages
+    notes = notes_of({**config, "path": [str(tmp_path / path) for path in config["path"]]}, tmp_path)
+    assert sorted(notes) == [f"{tmp_path / path} does not exist, as it may" for path in ("nowhere", "www/index.html/x")]
+
+
+def test_where_all_that_may_be_missing_is_missing_the_entry_fails(tmp_path: Path) -> None:
+    """G19: else it would count as a good backup of this entry, and displace those that have something in them."""
+    config = dict(path=[str(tmp_path / "a"), str(tmp_path / "b")], missing_ok=True)
+    ran = run_entry(tmp_path, "folder", config)
+    assert ran.exit_code == ExitCode.FAILED
+    assert len(ran.messages) == 1
+    assert f"none of these exists: {tmp_path / 'a'}, {tmp_path / 'b'}" in ran.messages[0]
+    with pytest.raises(PickupError, match="none of these exists"):
+        notes_of(config, tmp_path)
+
+
+def test_what_may_be_missing_is_not_skipped_for_another_reason(open_folder: Path, source: Path) -> None:
+    """G19, G20, G26: a folder that cannot be reached, a link, a device."""
+    fill(open_folder / "closed" / "inner", "secret")
+    (open_folder / "closed").chmod(0)
+    (open_folder / "link").symlink_to("nowhere")
+    fill(open_folder / "www", "index.html")
+    paths = [str(open_folder / name) for name in ("closed/inner", "link", "www")]
+    code, _, messages, names = run_as_nobody(dict(path=[*paths, "/dev/null"], missing_ok=True))
+    assert code == ExitCode.FAILED
+    assert names == ["www.contents", "www.tar"]
+    assert len(messages) == 3
+    assert all(
+        any(part in line for line in messages) for part in ("Permission denied", "is a symbolic link", "/dev/null")
+    )
 
 
 def test_a_symbolic_link_is_refused_with_the_folder_that_it_leads_to(tmp_path: Path, source: Path) -> None:
@@ -308,6 +351,22 @@ def test_a_file_that_may_change_is_not_warned_about(tmp_path: Path, busy: Path, 
     assert fired(tmp_path)
     assert ran.exit_code == ExitCode.OK
     assert ran.messages == []
+
+
+def test_files_that_may_change_are_counted_in_one_line(
+    tmp_path: Path, busy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G21: five are named."""
+    caplog.set_level(logging.INFO)
+    fill(busy, *(f"z-{number}" for number in range(7)))
+    program = meanwhile(tmp_path, f"rm {busy}/z-[0-9] {busy}/z-file")
+    ran = run_entry(tmp_path, "folder", dict(path="www", may_change=["z-?"], program=program))
+    assert fired(tmp_path)
+    assert ran.exit_code == ExitCode.WARNINGS
+    assert ran.messages[0].endswith("while it was read: www/z-file")
+    assert [line for line in caplog.messages if "as it may" in line] == [
+        "www: changed or vanished while it was read, as it may: www/z-0, www/z-1, www/z-2, www/z-3, www/z-4 and 2 more"
+    ]
 
 
 @pytest.mark.parametrize("pattern", ["{www}/z-file", "./z-file", "z", "deeper/deeper/z-file", "{www}/z-*", "*/x"])
@@ -501,11 +560,23 @@ def test_a_folder_that_cannot_be_reached_costs_itself(open_folder: Path, split: 
 def test_with_split_a_subfolder_that_cannot_be_read_costs_itself(partly_unreadable: Path) -> None:
     """G26"""
     fill(partly_unreadable, "open/page")
-    code, _, messages, names = run_as_nobody(dict(path=str(partly_unreadable), split=True))
-    assert code == ExitCode.FAILED
+    code, status, messages, names = run_as_nobody(dict(path=str(partly_unreadable), split=True))
+    assert (code, status) == (ExitCode.FAILED, "failed")
     assert {"open.tar", "_files.tar"} <= set(names)
-    assert any("closed folder" in message for message in messages)
-    assert any("_files.tar was stored with losses: could not be read: www/closed.txt" in line for line in messages)
+    what = "was stored with losses: could not be read: www/closed"
+    assert any(f"closed folder.tar {what} folder (Cannot open: Permission denied)" in line for line in messages)
+    assert any(f"_files.tar {what}.txt" in line for line in messages)
+
+
+def test_with_split_a_subfolder_that_cannot_be_read_can_be_made_a_warning(partly_unreadable: Path) -> None:
+    """G26"""
+    fill(partly_unreadable, "open/page")
+    config = dict(path=str(partly_unreadable), split=True, unreadable="warn")
+    code, status, messages, names = run_as_nobody(config)
+    assert (code, status) == (ExitCode.WARNINGS, "ok")
+    assert {"open.tar", "_files.tar"} <= set(names)
+    assert any("closed folder.tar: could not be read: www/closed folder (Cannot open" in line for line in messages)
+    assert any("_files.tar: could not be read: www/closed.txt" in line for line in messages)
 
 
 def test_a_read_error_in_the_middle_of_a_file_is_a_loss(tmp_path: Path, busy: Path) -> None:

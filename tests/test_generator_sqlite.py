@@ -1,11 +1,15 @@
 """The SQLite generator: the contract of all generators, and databases that are written to, locked, or damaged."""
 
 import contextlib
+import io
 import os
+import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +18,23 @@ from typing import Any
 import pytest
 
 from generator_profiles import sqlite as profile
-from pickup_core.errors import ExitCode, PickupError
-from tests.builders import NOBODY, config_text, ordinary_folder, problems_of
+from pickup_core.artefact import Stored
+from pickup_core.errors import ExitCode, PickupError, Stopped
+from tests.builders import NOBODY, ROOT, config_text, ordinary_folder, problems_of
 from tests.end_to_end.trees import everything_about
-from tests.generator_contract import GeneratorContract, Sample, options_of, produce, produce_elsewhere, run_entry
+from tests.generator_contract import (
+    CRON,
+    GeneratorContract,
+    Sample,
+    children,
+    options_of,
+    produce,
+    produce_elsewhere,
+    run_entry,
+)
 
 ROWS = 300
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can open a database as somebody else")
 
 
 def make(path: Path, rows: int = ROWS, mode: str = "delete") -> Path:
@@ -229,7 +244,7 @@ def test_a_database_that_stays_locked_fails_after_the_time_that_is_given(tmp_pat
             list(profile.check(options_of("sqlite", dict(databases=[str(database)], busy_timeout=0), tmp_path)))
     assert ran.exit_code == ExitCode.FAILED
     assert ran.contents == {}
-    assert f"GENERATORS[0] 'it' (sqlite): database {database}: database is locked\nHint: " in ran.messages[0]
+    assert f"GENERATORS[0] 'it' (sqlite): shop.db: database {database}: database is locked\nHint: " in ran.messages[0]
     assert "busy_timeout" in ran.messages[0]
 
 
@@ -245,7 +260,7 @@ def test_a_damaged_page_is_found(tmp_path: Path) -> None:
     ran = run_entry(tmp_path, "sqlite", dict(databases=[str(database), "good.db"]))
     assert ran.exit_code == ExitCode.FAILED
     assert ran.contents.keys() == {"good.db"}
-    assert f"database {database} is damaged: " in ran.messages[0]
+    assert f"database {database}: it is damaged: " in ran.messages[0]
     assert "Hint: sqlite3 DATABASE .recover" in ran.messages[0]
 
 
@@ -391,3 +406,512 @@ def test_what_cannot_be_meant_is_a_config_error(tmp_path: Path, config: dict[str
     entry = dict(name="it", profile="sqlite", config=config)
     (problem,) = problems_of(tmp_path, config_text(generators=repr([entry])))
     assert problem.startswith(f"GENERATORS[0] 'it' (sqlite): config.{message}")
+
+
+# Databases of strangers, opened by root
+
+
+@pytest.fixture
+def strange() -> Iterator[Path]:
+    """A folder that belongs to an ordinary user, with a database in it."""
+    with ordinary_folder() as folder:
+        own(make(folder / "shop.db").parent)
+        yield folder
+
+
+def own(folder: Path) -> None:
+    """Make what lies in a folder its owner's."""
+    for path in folder.iterdir():
+        os.chown(path, folder.stat().st_uid, folder.stat().st_gid, follow_symlinks=False)
+
+
+def plant_journal(database: Path, victim: Path) -> None:
+    """Plant a journal that seems to be left by a transaction over several databases: SQLite plays it back and deletes
+    the super-journal that it names. https://www.sqlite.org/fileformat.html#the_rollback_journal
+    """
+    magic, name = bytes.fromhex("d9d505f920a163d7"), os.fsencode(victim)
+    header = magic + struct.pack(">5I", 0, 7, database.stat().st_size // 4096, 512, 4096)
+    end = struct.pack(">I", 2**30 // 4096 + 1) + name + struct.pack(">2I", len(name), sum(name)) + magic
+    database.with_name(f"{database.name}-journal").write_bytes(header.ljust(512, b"\0") + end)
+
+
+def shared_temporary_folders() -> set[str]:
+    return {name for name in os.listdir("/var/tmp") if name.startswith("pickup-")}
+
+
+def left_since(before: set[str]) -> set[str]:
+    """Give the folders that are there since then; those of other tests, which run meanwhile, are waited for."""
+    limit = time.monotonic() + 20
+    while (left := shared_temporary_folders() - before) and time.monotonic() < limit:
+        time.sleep(0.05)
+    return left
+
+
+@needs_root
+def test_root_copies_a_strangers_database_and_leaves_nothing(strange: Path, tmp_path: Path) -> None:
+    before = shared_temporary_folders(), everything_about(strange)
+    config = dict(databases=[str(strange / "shop.db"), str(make(tmp_path / "own.db"))])
+    ran = run_entry(tmp_path, "sqlite", config)
+    assert ran.messages == []
+    assert {name: rows_in(content) for name, content in ran.contents.items()} == {"shop.db": ROWS, "own.db": ROWS}
+    assert everything_about(strange) == before[1]
+    assert left_since(before[0]) == set()
+
+
+@needs_root
+def test_the_log_beside_a_strangers_database_is_the_strangers(strange: Path, scratch: Path) -> None:
+    """Where it were root's, the program could not write any more. What is done to a file that is gone can be seen."""
+    database = make(strange / "idle.db", mode="wal")
+    own(strange)
+    trace = scratch / "trace"
+    program = ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=setresuid,setuid,setreuid,openat,fchown"]
+    code = """
+import sys
+from pathlib import Path
+from tests.generator_contract import produce
+print(len(produce("sqlite", dict(databases=[sys.argv[1]]), Path(sys.argv[2])).contents["idle.db"]))
+"""
+    done = subprocess.run(
+        [*program, sys.executable, "-c", code, str(database), str(scratch)],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(done.stdout) == database.stat().st_size
+    calls = trace.read_text().splitlines()
+    makers = {line.split()[0] for line in calls if "idle.db-wal" in line and "O_CREAT" in line}
+    changed = {line.split()[0] for line in calls if "setre" in line and str(NOBODY) in line and line.endswith("= 0")}
+    assert makers
+    assert makers <= changed
+
+
+@needs_root
+def test_a_journal_that_a_stranger_has_planted_deletes_nothing_of_roots(strange: Path, tmp_path: Path) -> None:
+    database, victim = make(strange / "idle.db", mode="wal"), tmp_path / "victim"
+    deleted = []
+    for as_user in ("root", None):
+        victim.write_bytes(b"precious\0")
+        plant_journal(database, victim)
+        own(strange)
+        produce("sqlite", dict(databases=[str(database)], as_user=as_user), tmp_path)
+        deleted.append(not victim.exists())
+    assert deleted == [True, False], "as root the fault fires"
+
+
+@needs_root
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("kind", ["fifo", "link"])
+def test_what_is_no_file_beside_a_database_is_named_and_not_opened(
+    strange: Path, tmp_path: Path, suffix: str, kind: str
+) -> None:
+    beside = strange / f"shop.db{suffix}"
+    if kind == "fifo":
+        os.mkfifo(beside)
+    else:
+        beside.symlink_to("/etc/passwd")
+    own(strange)
+    start = time.monotonic()
+    ran = run_entry(tmp_path, "sqlite", dict(databases=[str(strange / "shop.db")]))
+    assert time.monotonic() - start < 10
+    assert ran.contents == {}
+    assert f"database {strange}/shop.db: {beside} is not a regular file\nHint: SQLite would open it" in ran.messages[0]
+    with pytest.raises(PickupError, match="is not a regular file"):
+        list(profile.check(options_of("sqlite", dict(databases=[str(strange / "shop.db")]), tmp_path)))
+
+
+def test_a_fifo_in_the_place_of_a_database_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "shop.db")
+    ran = run_entry(tmp_path, "sqlite", dict(databases=["shop.db"]))
+    assert f"database {tmp_path / 'shop.db'} is not a regular file" in ran.messages[0]
+
+
+def test_a_database_that_keeps_its_reader_busy_for_ever_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G8: an index on an expression that takes hours."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, what TEXT)")
+        connection.execute("CREATE INDEX slow ON orders (what || 'x')")
+        connection.execute("INSERT INTO orders (what) VALUES ('a')")
+        connection.execute("PRAGMA writable_schema=1")
+        slow = "CREATE INDEX slow ON orders (instr(zeroblob(9000000), zeroblob(4000000) || 'x'))"
+        connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'slow'", (slow,))
+    make(tmp_path / "good.db")
+    monkeypatch.setattr(profile, "_STALL", 1)
+    before = children()
+    ran = run_entry(tmp_path, "sqlite", dict(databases=["shop.db", "good.db"], busy_timeout=0))
+    assert ran.contents.keys() == {"good.db"}
+    assert f"database {tmp_path / 'shop.db'}: " in ran.messages[0]
+    assert "wrote nothing for 1" in ran.messages[0]
+    assert children() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGBUS, signal.SIGSEGV])
+def test_a_crash_of_sqlite_costs_the_artefact_and_not_the_run(tmp_path: Path, number: int) -> None:
+    """G3: as where somebody cuts the index of a log off while it is mapped into memory."""
+    database = make(tmp_path / "shop.db")
+    make(tmp_path / "good.db")
+    with contextlib.closing(Writer(database)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        killer = threading.Thread(target=kill_who_waits_for, args=(database, number))
+        killer.start()
+        ran = run_entry(tmp_path, "sqlite", dict(databases=["shop.db", "good.db"]))
+        killer.join()
+    assert ran.exit_code == ExitCode.FAILED
+    assert ran.contents.keys() == {"good.db"}
+    assert f"database {database}: the process that opened it was killed by signal {number}" in ran.messages[0]
+
+
+def process_that_copies(database: Path) -> int | None:
+    """Give the child of ours that has a database open to copy it."""
+    for each in children():
+        pid = int(each.split()[0])
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            files = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+            if b"copy" in words and str(database) in files:
+                return pid
+    return None
+
+
+def kill_who_waits_for(database: Path, number: int) -> None:
+    while (pid := process_that_copies(database)) is None:
+        time.sleep(0.01)
+    os.kill(pid, number)
+
+
+def test_a_signal_is_heard_while_a_database_is_waited_for(tmp_path: Path, scratch: Path) -> None:
+    """K1"""
+    database = make(tmp_path / "shop.db")
+    before = children()
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped(number)
+
+    handler = signal.signal(signal.SIGUSR1, stop)
+    with contextlib.closing(Writer(database)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        waiting = children()
+        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.start()
+        start = time.monotonic()
+        with pytest.raises(Stopped):
+            produce("sqlite", dict(databases=[str(database)]), scratch)
+        signal.signal(signal.SIGUSR1, handler)
+        timer.join()
+        assert time.monotonic() - start < 5
+        assert children() == waiting
+    assert children() == before
+    assert list(scratch.iterdir()) == []
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("owner", "mode", "message"),
+    [
+        (1, 0o755, "its path belongs to several users: [1, 65534]"),
+        (0, 0o775, None),
+        (0, 0o755, None),
+    ],
+)
+def test_root_opens_nothing_where_several_users_could_plant_something(
+    strange: Path, scratch: Path, owner: int, mode: int, message: str | None
+) -> None:
+    """A folder of root's in the folder of a stranger is the stranger's too."""
+    database = make(strange / "sub" / "shop.db")
+    os.chown(database.parent, owner, owner)
+    database.parent.chmod(mode)
+    produced = produce("sqlite", dict(databases=[str(database)]), scratch)
+    if message is None:
+        assert rows_in(produced.contents["shop.db"]) == ROWS
+        return
+    assert produced.failures["shop.db"] == (
+        f"database {database} is not safe to open for root: {message}\nHint: say who opens it: `as_user`"
+    )
+    for user in ("root", "nobody"):
+        produced = produce("sqlite", dict(databases=[str(database)], as_user=user), scratch)
+        assert rows_in(produced.contents["shop.db"]) == ROWS
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("mode", "group", "is_safe"), [(0o1777, 0, False), (0o775, 4, False), (0o775, 0, True), (0o777, 0, False)]
+)
+def test_root_opens_its_own_database_where_nobody_else_may_add_files(
+    tmp_path: Path, scratch: Path, mode: int, group: int, is_safe: bool
+) -> None:
+    database = make(tmp_path / "data" / "shop.db")
+    os.chown(database.parent, 0, group)
+    database.parent.chmod(mode)
+    produced = produce("sqlite", dict(databases=[str(database)]), scratch)
+    if is_safe:
+        assert rows_in(produced.contents["shop.db"]) == ROWS
+    else:
+        assert f"not safe to open for root: others may write to {database.parent}" in produced.failures["shop.db"]
+        config = dict(databases=[str(database)], as_user="root")
+        assert rows_in(produce("sqlite", config, scratch).contents["shop.db"]) == ROWS
+
+
+@needs_root
+def test_a_database_that_its_owner_may_not_reach_names_the_user(strange: Path, scratch: Path) -> None:
+    make(strange / "closed" / "shop.db").parent.chmod(0o700)
+    produced = produce("sqlite", dict(databases=[str(strange / "closed" / "shop.db")]), scratch)
+    assert produced.failures["shop.db"] == (
+        f"database {strange}/closed/shop.db: unable to open database file\n"
+        f"Hint: the user with number {NOBODY} has opened it; `as_user` names another"
+    )
+
+
+def test_a_user_that_is_not_there_is_named(tmp_path: Path) -> None:
+    make(tmp_path / "shop.db")
+    ran = run_entry(tmp_path, "sqlite", dict(databases=["shop.db"], as_user="no-such-user"))
+    assert "there is no system user 'no-such-user', the `as_user`" in ran.messages[0]
+
+
+def test_only_root_can_open_a_database_as_another_user() -> None:
+    with ordinary_folder() as folder:
+        config = dict(databases=[str(make(folder / "shop.db"))], as_user="root")
+        (folder / "shop.db").chmod(0o644)
+        produced = produce_elsewhere("sqlite", config, as_nobody=True)
+    assert produced.failures["shop.db"].startswith("only root can open databases as user root\nHint: run as root")
+
+
+def test_a_change_that_a_killed_program_left_half_done_is_explained(tmp_path: Path, scratch: Path) -> None:
+    database = make(tmp_path / "shop.db", 20_000)
+    writer = Writer(database)
+    writer.execute("PRAGMA cache_size=10")
+    writer.execute("BEGIN")
+    writer.execute("UPDATE orders SET what = upper(what)")
+    writer.kill()
+    journal = database.with_name("shop.db-journal")
+    before = database.read_bytes(), journal.read_bytes()
+    assert b"THING" in before[0]
+    config = dict(databases=[str(database)])
+    assert "Hint: a program was killed while it wrote" in produce("sqlite", config, scratch).failures["shop.db"]
+    assert (database.read_bytes(), journal.read_bytes()) == before
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("SELECT * FROM orders").fetchone()
+    assert rows_in(produce("sqlite", config, scratch).contents["shop.db"]) == 20_000
+
+
+def test_a_link_to_a_database_is_followed(tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "link.db").symlink_to(make(tmp_path / "shop.db"))
+    assert rows_in(produce("sqlite", dict(databases=[str(tmp_path / "link.db")]), scratch).contents["link.db"]) == ROWS
+
+
+def test_an_empty_file_is_an_empty_database(tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "shop.db").touch()
+    produced = produce("sqlite", dict(databases=[str(tmp_path / "shop.db")]), scratch)
+    with opened(produced.contents["shop.db"]) as copy:
+        assert copy.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+
+
+@needs_root
+def test_a_copy_that_has_no_room_is_said_before_it_is_made(tmp_path: Path) -> None:
+    """S1"""
+    database = make(tmp_path / "shop.db", 20_000)
+    (tmp_path / "small").mkdir()
+    size = database.stat().st_size
+    before = f"mount -t tmpfs -o size=1m none {tmp_path / 'small'}"
+    config = dict(databases=[str(database)])
+    produced = produce_elsewhere("sqlite", config, before=before, env={**CRON, "TMPDIR": str(tmp_path / "small")})
+    message = produced.failures["shop.db"]
+    assert f"database {database}: a copy of it needs {size} bytes in {tmp_path}/small/" in message
+    assert "Hint: make room there" in message
+
+
+# Loading back
+
+
+def stored_of(name: str, content: bytes) -> Stored:
+    return Stored(name, len(content), lambda: io.BytesIO(content))
+
+
+def load(config: dict[str, Any], *artefacts: Stored, as_name: str | None = None, overwrite: bool = False) -> list[str]:
+    options = options_of("sqlite", config, Path("/"))
+    return list(profile.restore(options, artefacts, as_name, overwrite))
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> bytes:
+    """The content of a database with seven rows."""
+    return make(tmp_path / "other" / "shop.db", 7).read_bytes()
+
+
+def test_a_database_that_is_gone_is_loaded_back(tmp_path: Path, other: bytes) -> None:
+    config = dict(databases=[str(tmp_path / "shop.db"), str(tmp_path / "users.db")])
+    said = load(config, stored_of("users.db", other), stored_of("shop.db", other))
+    assert said == [
+        f"loads users.db into the new file {tmp_path}/users.db, shop.db into the new file {tmp_path}/shop.db",
+        f"users.db was loaded, {len(other)} bytes",
+        f"shop.db was loaded, {len(other)} bytes",
+    ]
+    for name in ("shop.db", "users.db"):
+        assert rows_in((tmp_path / name).read_bytes()) == 7
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.glob("*.db*")) == ["shop.db", "users.db"]
+
+
+def test_nothing_changes_before_it_was_said_what_will(tmp_path: Path, other: bytes) -> None:
+    options = options_of("sqlite", dict(databases=[str(tmp_path / "shop.db")]), tmp_path)
+    steps = profile.restore(options, [stored_of("shop.db", other)], None, False)
+    assert "shop.db" in next(steps)
+    steps.close()
+    assert not (tmp_path / "shop.db").exists()
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+@pytest.mark.parametrize("size", [1024, 4096, 16384])
+def test_a_database_that_is_in_use_is_overwritten_as_a_whole(tmp_path: Path, mode: str, size: int) -> None:
+    """Another process has it open, and sees the new rows without opening it again."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "source.db")) as connection, connection:
+        connection.execute(f"PRAGMA page_size={size}")
+        connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, what TEXT)")
+        connection.executemany("INSERT INTO orders (what) VALUES (?)", (("old " * 50,) for _ in range(2000)))
+    database = make(tmp_path / "shop.db", mode=mode)
+    database.chmod(0o640)
+    content, inode = (tmp_path / "source.db").read_bytes(), database.stat().st_ino
+    config = dict(databases=[str(database)], busy_timeout=0.2)
+    with contextlib.closing(Writer(database)) as writer:
+        writer.do("rows = lambda: connection.execute('SELECT count(*) FROM orders').fetchone()[0]")
+        writer.do(f"assert rows() == {ROWS}")
+        if mode == "wal" and size != 4096:  # the pages of a log have one size
+            with pytest.raises(PickupError, match="database is locked\nHint: another program"):
+                load(config, stored_of("shop.db", content), overwrite=True)
+            writer.do(f"assert rows() == {ROWS}")
+            return
+        said = load(config, stored_of("shop.db", content), overwrite=True)
+        writer.do("assert rows() == 2000")
+        writer.execute("INSERT INTO orders (what) VALUES ('new')")
+    assert said[0] == f"loads shop.db over {database}"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("SELECT count(*) FROM orders").fetchone() == (2001,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == (mode,)
+    assert (database.stat().st_ino, database.stat().st_mode & 0o777) == (inode, 0o640)
+
+
+@pytest.mark.parametrize("modes", [("wal", "delete"), ("delete", "wal"), ("wal", "wal")])
+def test_a_database_is_loaded_over_one_of_another_mode(tmp_path: Path, modes: tuple[str, str]) -> None:
+    database, content = make(tmp_path / "shop.db", 1000, modes[0]), make(tmp_path / "x.db", 7, modes[1]).read_bytes()
+    load(dict(databases=[str(database)]), stored_of("shop.db", content), overwrite=True)
+    assert sorted(path.name for path in tmp_path.glob("shop.db*")) == ["shop.db"]
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT count(*) FROM orders").fetchone() == (7,)
+    assert database.stat().st_size == len(content)
+
+
+def test_a_database_that_a_program_has_locked_stays_as_it_is(tmp_path: Path, other: bytes) -> None:
+    database = make(tmp_path / "shop.db")
+    before = database.read_bytes()
+    with contextlib.closing(Writer(database)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        start = time.monotonic()
+        with pytest.raises(
+            PickupError, match=f"database {database}: database is locked\nHint: another program"
+        ) as caught:
+            load(dict(databases=[str(database)], busy_timeout=0.5), stored_of("shop.db", other), overwrite=True)
+        assert 0.4 < time.monotonic() - start < 10
+        assert "busy_timeout" in str(caught.value)
+        writer.execute("ROLLBACK")
+    assert database.read_bytes() == before
+
+
+def test_a_database_that_exists_is_not_overwritten_unasked(tmp_path: Path, other: bytes) -> None:
+    """I10"""
+    database = make(tmp_path / "shop.db")
+    before = everything_about(tmp_path)
+    for as_name in (None, str(database)):
+        with pytest.raises(PickupError, match=f"database {database} exists\nHint: overwrite it"):
+            load(dict(databases=[str(database)]), stored_of("shop.db", other), as_name=as_name)
+    assert everything_about(tmp_path) == before
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path, other: bytes) -> None:
+    """I10"""
+    options = options_of("sqlite", dict(databases=[str(tmp_path / "shop.db")]), tmp_path)
+    steps = profile.restore(options, [stored_of("shop.db", other)], None, False)
+    next(steps)
+    (tmp_path / "shop.db").write_text("mine")
+    with pytest.raises(PickupError, match=f"File exists: {tmp_path}/shop.db"):
+        next(steps)
+    assert (tmp_path / "shop.db").read_text() == "mine"
+
+
+def test_an_artefact_can_be_loaded_under_another_name(tmp_path: Path, other: bytes) -> None:
+    database = make(tmp_path / "shop.db")
+    config = dict(databases=[str(database)])
+    load(config, stored_of("shop.db", other), as_name=str(tmp_path / "new.db"))
+    load(config, stored_of("not in the config.db", other), as_name=str(tmp_path / "newer.db"))
+    assert [rows_in((tmp_path / name).read_bytes()) for name in ("shop.db", "new.db", "newer.db")] == [ROWS, 7, 7]
+    with pytest.raises(PickupError, match="2 artefacts cannot all be restored as"):
+        load(config, stored_of("a.db", other), stored_of("b.db", other), as_name=str(tmp_path / "both.db"))
+    with pytest.raises(PickupError, match="no/folder"):
+        load(config, stored_of("shop.db", other), as_name=str(tmp_path / "no" / "folder" / "x.db"))
+
+
+def test_an_artefact_that_no_database_has_made_is_named(tmp_path: Path, other: bytes) -> None:
+    config = dict(databases=[str(tmp_path / "shop.db")])
+    with pytest.raises(
+        PickupError, match=r"no database of the config has the name users\.db\nHint: there are: shop\.db"
+    ):
+        load(config, stored_of("shop.db", other), stored_of("users.db", other))
+    assert not (tmp_path / "shop.db").exists()
+
+
+@pytest.mark.parametrize("damage", ["text", "middle", "cut"])
+def test_a_damaged_database_is_overwritten_or_it_is_said_how(tmp_path: Path, other: bytes, damage: str) -> None:
+    database = make(tmp_path / "shop.db")
+    content = database.read_bytes()
+    bad = {"text": b"no database at all\n" * 500, "middle": content[:8192] + b"\xff" * 4096 + content[12288:]}
+    database.write_bytes(bad.get(damage, content[: len(content) // 2]))
+    if damage == "middle":
+        load(dict(databases=[str(database)]), stored_of("shop.db", other), overwrite=True)
+        assert rows_in(database.read_bytes()) == 7
+        return
+    with pytest.raises(PickupError, match="Hint: stop its programs, move it away with its -wal, -shm and -journal"):
+        load(dict(databases=[str(database)]), stored_of("shop.db", other), overwrite=True)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_content_that_is_no_database_leaves_what_was_there(tmp_path: Path, exists: bool) -> None:
+    database = make(tmp_path / "shop.db") if exists else tmp_path / "shop.db"
+    with pytest.raises(PickupError, match="file is not a database"):
+        load(dict(databases=[str(database)]), stored_of("shop.db", b"no database\n" * 999), overwrite=True)
+    assert database.exists() == exists
+    assert not exists or rows_in(database.read_bytes()) == ROWS
+
+
+def test_content_that_breaks_off_changes_nothing(tmp_path: Path, other: bytes) -> None:
+    """V5"""
+    database = make(tmp_path / "shop.db")
+    before = database.read_bytes()
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell():
+                raise OSError(5, "Input/output error")
+            return super().read(4096)
+
+    broken = Stored("shop.db", len(other), lambda: Broken(other))
+    with pytest.raises(OSError, match="Input/output error"):
+        load(dict(databases=[str(database)]), broken, overwrite=True)
+    assert database.read_bytes() == before
+
+
+@needs_root
+def test_root_loads_a_database_back_for_its_owner(strange: Path, other: bytes, tmp_path: Path) -> None:
+    """V14"""
+    before, database = shared_temporary_folders(), strange / "shop.db"
+    database.chmod(0o664)
+    config = dict(databases=[str(database), str(strange / "new.db")])
+    load(config, stored_of("shop.db", other), stored_of("new.db", other), overwrite=True)
+    for path, mode in ((database, 0o664), (strange / "new.db", 0o600)):
+        assert rows_in(path.read_bytes()) == 7
+        assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (NOBODY, mode)
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious\0")
+    plant_journal(database, victim)
+    own(strange)
+    with contextlib.suppress(PickupError):
+        load(config, stored_of("shop.db", other), overwrite=True)
+    assert victim.exists()
+    assert left_since(before) == set()

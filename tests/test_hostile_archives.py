@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pickup_core.archive import Members, check_members, unpack
 from pickup_core.errors import DamageError, ExitCode, PickupError
+from pickup_core.members import Members, check_members, unpack
 from tests.end_to_end.trees import everything_about
 from tests.hostile_tars import (
     DAMAGE,

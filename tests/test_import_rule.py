@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +11,9 @@ import pytest
 from tests.builders import ROOT
 
 CORE = {path.stem: path for path in sorted((ROOT / "pickup_core").glob("*.py")) if path.stem != "__init__"}
-PROFILES = [
-    path for kind in ("generator", "target") for path in sorted((ROOT / f"{kind}_profiles").glob("*.py"))
-    if path.stem != "__init__"
-]  # fmt: skip
-SOURCES = [ROOT / "pickup.py", ROOT / "pickup_core/__init__.py", *CORE.values(), *PROFILES]
+PROFILES = [path for kind in ("generator", "target") for path in sorted((ROOT / f"{kind}_profiles").glob("[!_]*.py"))]
+SCRIPTS = [path for kind in ("generator", "target") for path in sorted((ROOT / f"{kind}_profiles").glob("_[!_]*.py"))]
+SOURCES = [ROOT / "pickup.py", ROOT / "pickup_core/__init__.py", *CORE.values(), *PROFILES, *SCRIPTS]
 OURS = ("pickup_core", "generator_profiles", "target_profiles")
 API = ["archive", "artefact", "errors", "options", "patterns", "process", "secret", "store"]
 IO = {"fcntl", "ftplib", "glob", "http", "io", "mmap", "os", "select", "shutil", "signal", "socket", "sqlite3", "ssl",
@@ -65,6 +64,11 @@ def test_a_profile_imports_the_api_and_nothing_else_of_ours(path: Path) -> None:
     assert {name for name in ours if not name.startswith(("pickup_core.api.", own))} == set()
 
 
+@pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
+def test_what_a_profile_gives_to_a_child_process_needs_the_standard_library_alone(path: Path) -> None:
+    assert {name.partition(".")[0] for name in imported_by(path)} <= sys.stdlib_module_names
+
+
 @pytest.mark.parametrize("path", [ROOT / "pickup.py", ROOT / "pickup_core/__init__.py", *CORE.values()], ids=name_of)
 def test_the_core_names_no_profile(path: Path) -> None:
     assert not {name for name in imported_by(path) if name.startswith(OURS[1:])}
@@ -93,7 +97,7 @@ def test_the_api_stands_on_its_own_modules_alone() -> None:
     while more:
         reached |= more
         more = {below for name in more for below in core_modules(imported_by(CORE[name]))} - reached
-    assert reached <= {"api", "child", *API}
+    assert reached <= {"api", "child", "system_user", *API}
     assert core_modules(imported_by(CORE["errors"])) == set()
 
 
@@ -157,7 +161,7 @@ def test_everything_public_is_documented(path: Path) -> None:
         assert docstring.split("\n\n")[0].rstrip().endswith((".", ":")), f"{name}: the first part is no sentence"
 
 
-@pytest.mark.parametrize("path", PROFILES, ids=name_of)
+@pytest.mark.parametrize("path", [*PROFILES, *SCRIPTS], ids=name_of)
 def test_a_profile_is_documented(path: Path) -> None:
     assert ast.get_docstring(tree_of(path))
 

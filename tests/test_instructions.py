@@ -1,7 +1,9 @@
 """RESTORE.txt and SHA256SUMS: what they say is done here, by a shell that knows nothing of Pickup."""
 
 import hashlib
+import re
 import shutil
+import stat
 import subprocess
 import tarfile
 from dataclasses import replace
@@ -63,8 +65,9 @@ def test_a_shell_restores_what_the_text_says(tmp_path: Path) -> None:
     for command in commands_of(text):
         if command.startswith(("pickup ", "sha256sum ")):
             continue
-        line = command.replace("/tmp/restored", str(restored)).replace("NAME", "index")
-        subprocess.run(["sh", "-euc", line], cwd=backup, env={"PATH": "/usr/bin:/bin"}, check=True)
+        line, home = command.replace("NAME", "index"), str(tmp_path)
+        subprocess.run(["sh", "-euc", line], cwd=backup, env={"PATH": "/usr/bin:/bin", "HOME": home}, check=True)
+    assert stat.S_IMODE((restored / "command/a").stat().st_mode) == 0o700
     files = [path for path in restored.rglob("*") if path.is_file()]
     found = {path.relative_to(restored).as_posix(): path.read_bytes() for path in files}
     assert found == {
@@ -140,3 +143,16 @@ def test_the_note_of_a_profile_stands_with_its_entries_alone() -> None:
 def test_no_line_runs_over_the_edge_of_a_terminal() -> None:
     head = restore_text(replace(manifest(), entries=()), {})
     assert max(map(len, head.splitlines())) <= 120
+
+
+def test_nothing_in_the_text_is_obeyed_by_a_terminal() -> None:
+    """I11: names and messages may come from a server, and the text is shown by `cat`."""
+    hostile = "a\x1b]0;owned\x07\x9b31m\r\x00b"
+    entries = (
+        entry(hostile, status="failed", failures=(f"pg_dump: {hostile}\nsecond line\tof it",)),
+        entry("system", hostile, artefacts=(artefact("command/system/out.txt"),)),
+    )
+    text = restore_text(manifest(entries=entries, host=hostile), {})
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
+    assert text.count(r"a\x1b]0;owned\x07\x9b31m\x0d\x00b") == 5
+    assert "FAILED: second line\tof it\n" in text

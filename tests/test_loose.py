@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import socket
+import stat
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 from pickup_core.catalogue import Catalogue
 from pickup_core.errors import DamageError, StoreError, UsageError
 from pickup_core.loose import LooseFolder
-from pickup_core.manifest import backup_id, decode, encode
+from pickup_core.manifest import LaterFormatError, backup_id, decode, encode
 from pickup_core.store import Item
 from pickup_core.verify import verify
 from target_profiles.folder import Config, Target
@@ -251,9 +254,9 @@ def test_a_single_backup_without_its_manifest_is_damage_and_named(place: Path) -
 def test_a_backup_of_a_later_format_says_what_to_do(place: Path) -> None:
     manifest = place / JOB / NAME / "manifest.json"
     manifest.write_bytes(encode(replace(decode(manifest.read_bytes()), format=(9, 0))))
-    with pytest.raises(DamageError, match="has format") as caught:
+    with pytest.raises(LaterFormatError, match="has format") as caught:
         LooseFolder(manifest.parent)
-    assert caught.value.hint == "use the Pickup version that wrote it"
+    assert caught.value.hint == "use the version of Pickup that wrote it"
 
 
 # A folder that is none, and what is in it
@@ -310,6 +313,56 @@ def test_links_and_special_files_are_none_of_ours_and_stop_nothing(place: Path) 
         assert verify(backup) == [f"{JOB}/{NAME}/RESTORE.txt is missing"]
         with pytest.raises(FileNotFoundError):
             backup.open("RESTORE.txt")
+
+
+@pytest.mark.parametrize("below", ["", JOB, f"{JOB}/{NAME}"])
+@pytest.mark.parametrize("what", ["fifo", "link", "socket", "folder"])
+def test_a_manifest_that_is_no_regular_file_is_none(place: Path, tmp_path: Path, below: str, what: str) -> None:
+    """I9: nothing is waited for, and nothing outside of the folder is read."""
+    shutil.copytree(place, tmp_path / "elsewhere")
+    for path in (place / JOB / NAME / "manifest.json", *(place / JOB).glob("*.json")):
+        path.unlink()
+        if what == "fifo":
+            os.mkfifo(path)
+        elif what == "link":
+            path.symlink_to(tmp_path / "elsewhere" / path.relative_to(place))
+        elif what == "folder":
+            path.mkdir()
+        else:
+            with closing(socket.socket(socket.AF_UNIX)) as one:
+                os.symlink(path.parent, tmp_path / "s")  # a socket's path is short
+                one.bind(f"{tmp_path}/s/{path.name}")
+                (tmp_path / "s").unlink()
+    if below.endswith(NAME):
+        with pytest.raises(DamageError, match=r"manifest\.json is missing"):
+            LooseFolder(place / below)
+    else:
+        assert set(backups_in(place / below, JOB).values()) == {"unfinished"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make devices")
+def test_a_device_is_not_read(place: Path) -> None:
+    """I9: /dev/zero has no end."""
+    (place / JOB / NAME / "RESTORE.txt").unlink()
+    os.mknod(place / JOB / NAME / "RESTORE.txt", 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+    for below in ("", JOB, f"{JOB}/{NAME}"):
+        backup = Catalogue("copy", LooseFolder(place / below)).select(JOB, NAME)
+        assert verify(backup) == [f"{JOB}/{NAME}/RESTORE.txt is missing"]
+        with pytest.raises(FileNotFoundError):
+            backup.open("RESTORE.txt")
+
+
+def test_no_folder_is_entered_through_a_link(place: Path, tmp_path: Path) -> None:
+    """I9: what lies behind it is no part of what was copied."""
+    (place / JOB / NAME / "folder").rename(tmp_path / "moved")
+    (place / JOB / NAME / "folder").symlink_to(tmp_path / "moved")
+    for below in ("", JOB, f"{JOB}/{NAME}"):
+        store = LooseFolder(place / below)
+        assert store.listdir(f"{JOB}/{NAME}/folder") == store.listdir(f"{JOB}/{NAME}/folder/www") == []
+        with pytest.raises(FileNotFoundError):
+            store.get(f"{JOB}/{NAME}/folder/www/data.bin")
+    (tmp_path / "link").symlink_to(place)
+    assert LooseFolder(tmp_path / "link").job == JOB, "the folder itself may be named by one"
 
 
 def test_the_place_says_where_it_is(place: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,20 @@ from typing import Any
 import pytest
 
 from pickup_core.artefact import Readable
-from pickup_core.catalogue import Backup
+from pickup_core.catalogue import Backup, Catalogue
 from pickup_core.errors import DamageError, ExitCode, PickupError, RefusedError, UsageError
-from pickup_core.manifest import EntryRecord
+from pickup_core.manifest import EntryRecord, encode
 from pickup_core.restore import Wish, choose, space_needed
 from pickup_core.store import Store
 from target_profiles.folder import Config, Target
-from tests.builders import NOBODY, manifest, ordinary_folder, python
+from tests.builders import NOBODY, MemoryStore, artefact, entry, manifest, ordinary_folder, python
 from tests.end_to_end.trees import everything_about, fill_with_everything, looks_of
 from tests.hostile_tars import END, file, folder, hard
 from tests.places import run_on_disk, store_backup
 from tests.stored import archived, backup_at, file_of, make_stored, nothing_changes, restored, stored_backup
 
 IS_ROOT = os.geteuid() == 0
+CONTENTS = b"-rw-r--r--  root/root         3 2026-11-23 18:03:08.1 www/index.html\n"
 
 
 @pytest.fixture
@@ -421,6 +423,28 @@ def test_a_destination_below_folders_that_are_missing_is_made_and_on_failure_rem
     assert (tmp_path / "new" / "a" / "b" / "folder" / "web").is_dir()
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="only root can give folders away")
+def test_root_restores_over_the_folders_that_other_users_have_in_it(backup: Backup, to: Path, www: Path) -> None:
+    """V8, I10: a website belongs to the web server's user, in a folder of root's."""
+    restored(backup, to)
+    for path in (to / "folder/web/www", to / "folder/web/www/css"):
+        os.chown(path, NOBODY, NOBODY)
+        path.chmod(0o2777)
+    restored(backup, to, overwrite=True)
+    assert looks_of(to / "folder/web/www") == looks_of(www)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="an ordinary user is not warned of the folders of others")
+def test_root_does_not_restore_into_a_folder_that_somebody_else_has_made(backup: Backup, home: Path) -> None:
+    """I10: its owner could exchange what is in it while root writes."""
+    for to in (home, home / "new"):
+        with pytest.raises(RefusedError, match=f"{home} belongs to user {NOBODY}, who could replace root") as raised:
+            restored(backup, to)
+        assert raised.value.exit_code == ExitCode.DAMAGE
+        assert "/root/restored" in raised.value.hint
+    assert list(home.iterdir()) == []
+
+
 # What is damaged
 
 
@@ -566,7 +590,23 @@ def test_two_artefacts_that_want_one_place_are_refused(tmp_path: Path, to: Path)
     assert not to.exists()
 
 
-# Room
+# Room and time
+
+
+def test_the_choice_among_very_many_artefacts_takes_a_moment(tmp_path: Path) -> None:
+    """V7: what comes from a manifest may be long; no step looks through all for each."""
+    names = [f"{number:05}" for number in range(10_000)]
+    many = [artefact(f"folder/web/{name}.tar", name=f"{name}.tar") for name in names]
+    many.append(artefact("folder/web/00000.contents", CONTENTS, name="00000.contents"))
+    record, store = manifest(entries=(entry("web", "folder", artefacts=tuple(many)),)), MemoryStore()
+    store.put(f"{record.job}/{record.id}.json", io.BytesIO(encode(record)))
+    store.put(f"{record.job}/{record.id}/folder/web/00000.contents", io.BytesIO(CONTENTS))
+    (backup,) = Catalogue("memory", store).backups(record.job)
+    assert len(backup.manifest.entries[0].artefacts) == 10_001
+    began = time.process_time()
+    assert len(choose(backup, Wish(tmp_path, only=("web", "web/00000.tar")))) == 10_000
+    assert len(choose(backup, Wish(tmp_path, only=("web",), paths=("index.html",)))) == 10_000
+    assert time.process_time() - began < 2, "it took 20 seconds once"
 
 
 def test_the_room_that_is_needed_is_told_beforehand(backup: Backup, to: Path) -> None:

@@ -178,3 +178,11 @@ def test_the_store_of_these_tests_keeps_the_contract_itself() -> None:
     assert set(store.files) == {"jobs/d"}
     with pytest.raises(FileNotFoundError), store.get("job/a"):
         pass
+
+
+def test_folders_that_lie_deeper_than_any_backup_are_not_walked() -> None:
+    """V7: at a hostile place they may lie in each other for ever."""
+    path = "/".join(["d"] * 17)
+    assert list(walk(filled(f"job/{path[2:]}/f"), "job")) == [(f"{path[2:]}/f", len(path) + 4)]
+    with pytest.raises(StoreError, match=rf"job/{path} lies deeper than anything that Pickup stores"):
+        list(walk(filled(f"job/{path}/f"), "job"))

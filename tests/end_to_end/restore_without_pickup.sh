@@ -5,7 +5,7 @@
 #   restore_without_pickup.sh file BACKUP TO NAME              NAME as the list of contents has it
 #   restore_without_pickup.sh table BACKUP TO DATABASE TABLE
 #
-# It does what a person would do: copy the indented lines that are wanted, write TO in place of /tmp/restored, and fill
+# It does what a person would do: copy the indented lines that are wanted, write TO in place of ~/restored, and fill
 # in what they leave open.
 set -eu
 
@@ -20,7 +20,7 @@ for forbidden in python python3 pickup; do
 done
 
 lines() { # the indented lines
-    sed -n -e "s|/tmp/restored|$to|g" -e 's/^    //p' RESTORE.txt
+    sed -n -e "s|~/restored|$to|g" -e 's/^    //p' RESTORE.txt
 }
 
 commands() { # those that can be run as they are

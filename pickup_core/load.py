@@ -1,0 +1,133 @@
+"""Load: bring artefacts of a backup back to where their generator took them from: into a server, or over a file.
+
+A profile that can do that has a function `restore(config, artefacts, as_name, overwrite)`. Which server it is tells the
+entry's `config`, with what the command line sets in it. All that is loaded is spooled and verified before the first of
+it is handed to a profile.
+"""
+
+import functools
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pickup_core.artefact import Stored
+from pickup_core.catalogue import Backup
+from pickup_core.entries import validated
+from pickup_core.errors import ConfigError, PickupError, UsageError
+from pickup_core.manifest import EntryRecord, StoredArtefact
+from pickup_core.options import Options
+from pickup_core.profiles import config_class, load_profile
+from pickup_core.restore import Chosen, fetched, uncompressed
+from pickup_core.secret import speaks_of_secret
+from pickup_core.wording import counted, in_words
+
+log = logging.getLogger("pickup.load")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the entries of a backup come from: the dicts of `GENERATORS` as they are written, the folder of the config,
+    and the options that the command line sets in place of theirs.
+    """
+
+    entries: Sequence[Mapping[str, Any]]
+    folder: Path
+    settings: Mapping[str, str]
+
+    def options(self, entry: EntryRecord, module: ModuleType) -> Options:
+        """Give the options of an entry. Raises `ConfigError` with all that is wrong with them."""
+        raw: Mapping[str, Any] = next(
+            (each for each in self.entries if each.get("name") == entry.name and each.get("profile") == entry.profile),
+            {},
+        )
+        problems: list[str] = []
+        given = {**raw.get("config", {}), **self.settings}
+        options = validated(
+            config_class(module), given, f"{entry.profile}/{entry.name}: config.", self.folder, problems
+        )
+        if options is None:
+            raise ConfigError(*problems, hint="--set KEY=VALUE sets an option for this restore")
+        return options
+
+
+def settings_of(texts: Sequence[str]) -> dict[str, str]:
+    """Read `KEY=VALUE` texts. Raises `UsageError` for one that is none, and for a secret: anybody may see it."""
+    settings = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(f"--set {text}: expected KEY=VALUE", hint="for example --set host=db2 --set port=5433")
+        if speaks_of_secret(key):
+            hint = "write it into the config, or into the file that the database's own programs read"
+            raise UsageError(f"--set {key}=...: a secret on the command line can be seen by everybody", hint=hint)
+        settings[key] = value
+    return settings
+
+
+@dataclass(frozen=True)
+class Loadable:
+    """An entry of a backup that can be loaded: its artefacts, its options, and its profile's `restore`."""
+
+    entry: EntryRecord
+    artefacts: Sequence[StoredArtefact]
+    options: Options
+    restore: Callable[..., Iterator[str]]
+
+    @property
+    def label(self) -> str:
+        return f"{self.entry.profile}/{self.entry.name}"
+
+
+def loadable(chosen: Chosen, origin: Origin, is_asked_for: bool) -> list[Loadable]:
+    """Give those of the chosen entries that can be loaded. The others are told, and, where each was asked for by name,
+    are a `UsageError`; so is it where none is left.
+    """
+    found: list[Loadable] = []
+    by_label: dict[str, list[StoredArtefact]] = {}
+    entries = {f"{entry.profile}/{entry.name}": entry for entry, _ in chosen}
+    for entry, artefact in chosen:
+        by_label.setdefault(f"{entry.profile}/{entry.name}", []).append(artefact)
+    for label, artefacts in by_label.items():
+        module = load_profile("generator", entries[label].profile, origin.folder)
+        restore = getattr(module, "restore", None)
+        if restore is not None:
+            found.append(Loadable(entries[label], artefacts, origin.options(entries[label], module), restore))
+        elif is_asked_for:
+            raise UsageError(f"{label} cannot be loaded into a server", hint="restore --to FOLDER restores it")
+        else:
+            log.info("%s: left out, as it cannot be loaded into a server; restore --to FOLDER restores it", label)
+    if not found:
+        raise UsageError("there is nothing in this backup that could be loaded into a server")
+    return found
+
+
+def spooled(backup: Backup, chosen: Sequence[Loadable], folder: Path) -> dict[str, list[Stored]]:
+    """Copy everything that is to be loaded into a private folder, and give it by the entry's label.
+
+    Raises `DamageError` where a stored file is not what was stored, `PickupError` where space is lacking.
+    """
+    needed = sum(artefact.size for each in chosen for artefact in each.artefacts)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise PickupError(
+            f"loading takes {in_words(needed)} meanwhile, but {folder} has {in_words(free)} left",
+            hint="see STAGING_AREA in the config",
+        )
+    return {
+        each.label: [
+            Stored(a.name, a.uncompressed_size, functools.partial(uncompressed, a, fetched(backup, a, folder)))
+            for a in each.artefacts
+        ]
+        for each in chosen
+    }
+
+
+def load(each: Loadable, artefacts: Sequence[Stored], as_name: str | None, overwrite: bool) -> None:
+    """Let the profile load the artefacts; what it says is logged as it goes on. Raises what the profile raises."""
+    log.info("%s: loads %s", each.label, counted(len(artefacts), "artefact"))
+    for sentence in each.restore(each.options, artefacts, as_name, overwrite):
+        log.info("  %s", sentence)

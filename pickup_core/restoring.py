@@ -1,0 +1,120 @@
+"""The command that brings backups back: restore, into a folder or into a server."""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+from pickup_core.catalogue import Backup
+from pickup_core.config import default_staging_area
+from pickup_core.errors import DamageError, PickupError, RefusedError, StoreError, UsageError
+from pickup_core.load import Origin, load, loadable, settings_of, spooled
+from pickup_core.reading import Reading, reading_of
+from pickup_core.report import explained
+from pickup_core.restore import Chosen, Wish, choose, restore, space_needed
+from pickup_core.session import Session
+from pickup_core.staging import Reserve, Staging
+from pickup_core.wording import age_of, counted, in_words, local_time
+
+log = logging.getLogger("pickup.commands")
+
+
+def restore_command(session: Session) -> None:
+    """Restore the newest backup that any place has of what is asked for, from the first of the places that have it."""
+    options, reading = session.options, reading_of(session)
+    _see_that_options_fit(options)
+    area = reading.config.staging_area if reading.config else default_staging_area()
+    wish = Wish(
+        to=area if options.into_server else options.to.absolute(),
+        only=tuple(options.only),
+        paths=tuple(options.path),
+        as_stored=options.as_stored,
+        overwrite=options.overwrite,
+        privileged=options.privileged and os.geteuid() == 0,
+    )
+    if options.folder is not None and wish.to.resolve().is_relative_to(options.folder.resolve()):
+        raise RefusedError(f"--to {wish.to} lies in {options.folder}, whose backups it would change")
+    backup = _selected(reading, options, wish)
+    with backup.catalogue.store:
+        chosen = choose(backup, wish)
+        _announce(backup, wish)
+        if options.into_server:
+            _load_into_server(session, reading, backup, chosen, wish)
+        else:
+            _restore_into_folder(reading, backup, chosen, wish)
+
+
+def _see_that_options_fit(options: argparse.Namespace) -> None:
+    """Raise `UsageError` for options that belong to the other way to restore."""
+    into_folder = {"--path": options.path, "--as-stored": options.as_stored, "--privileged": options.privileged}
+    into_server = {"--set": options.settings, "--as": options.as_name}
+    for name, value in (into_folder if options.into_server else into_server).items():
+        if value:
+            raise UsageError(f"{name} goes with {'--to' if options.into_server else '--into-server'}")
+
+
+def _selected(reading: Reading, options: argparse.Namespace, wish: Wish) -> Backup:
+    """Give the newest backup over all places that a restore may take. A place that cannot be read is told, and one that
+    has a damaged one is warned about.
+
+    Where there is none, raises `DamageError`, `UsageError` or `StoreError` with what each of the places said.
+    """
+    found: list[Backup] = []
+    failed: list[PickupError | OSError] = []
+    reasons: list[str] = []
+    for place in reading.places:
+        try:
+            with place.store:
+                backup = place.select(reading.job, options.backup, options.before, wish.holds, wish.which)
+                backup.manifest  # noqa: B018 - it raises where it is damaged, and another place may have a whole one
+                if not backup.has_folder:
+                    raise DamageError(f"{backup.folder} is missing, though {backup.manifest_path} is there")
+                found.append(backup)
+        except (PickupError, OSError) as error:
+            failed.append(error)
+            reasons.append(f"target {place.name}: {explained(error)}")
+    if found:
+        for failure, reason in zip(failed, reasons, strict=True):
+            log.log(logging.WARNING if isinstance(failure, DamageError) else logging.INFO, "%s", reason)
+        return max(found, key=lambda backup: backup.id)  # the first of those that are equal
+    if any(isinstance(error, DamageError) for error in failed):
+        raise DamageError("\n".join(reasons))
+    raise (UsageError if all(isinstance(error, UsageError) for error in failed) else StoreError)("\n".join(reasons))
+
+
+def _announce(backup: Backup, wish: Wish) -> None:
+    """Say which backup it is, before anything is written."""
+    if backup.status == "partial" and not wish.only:
+        missing = ", ".join(entry.name for entry in backup.manifest.entries if entry.status != "ok")
+        log.info("backup %s is partial: %s failed, or was not asked for", backup.id, missing)
+    log.info("from target %s: job %s, backup %s of %s (%s)", backup.catalogue.name, backup.job, backup.id,
+             local_time(backup.started), age_of(backup.started))  # fmt: skip
+
+
+def _restore_into_folder(reading: Reading, backup: Backup, chosen: Chosen, wish: Wish) -> None:
+    count, space = counted(len(chosen), "artefact"), in_words(space_needed(chosen, wish))
+    log.info("to %s: %s, taking up to %s meanwhile", wish.to, count, space)
+    restored = restore(backup, chosen, wish)
+    log.info(
+        "restored %s", counted(restored.members, "file") if wish.paths else counted(restored.artefacts, "artefact")
+    )
+    for sentence in restored.left_out(wish.privileged):
+        log.info("%s", sentence)
+    reading.remember("restore", target=backup.catalogue.name, backup=backup.id, to=str(wish.to), only=wish.only)
+
+
+def _load_into_server(session: Session, reading: Reading, backup: Backup, chosen: Chosen, wish: Wish) -> None:
+    options, config = session.options, reading.config
+    origin = Origin(
+        entries=config.raw_generators if config else (),
+        folder=config.path.parent if config else Path("/"),
+        settings=settings_of(options.settings),
+    )
+    entries = loadable(chosen, origin, is_asked_for=bool(wish.only))
+    with Staging(wish.to, config.min_free if config else Reserve(0.0, 0)) as staging, staging.scratch() as scratch:
+        artefacts = spooled(backup, entries, scratch)
+        for each in entries:
+            with session.report.attempt(each.label):
+                load(each, artefacts[each.label], options.as_name, wish.overwrite)
+                log.info("%s: loaded", each.label)
+    reading.remember("restore", target=backup.catalogue.name, backup=backup.id, to="server", only=wish.only)

@@ -1,0 +1,140 @@
+"""Spool: a private folder in the destination, and what may be a destination for root."""
+
+import os
+import stat
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from pickup_core.errors import RefusedError
+from pickup_core.spool import made_below, remove, spool_in
+from tests.builders import NOBODY, as_ordinary_user, ordinary_folder
+from tests.deep import chain, removed_by_rm
+
+IS_ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="an ordinary user is not warned of the folders of others")
+
+removed = pytest.fixture(autouse=True)(removed_by_rm)
+
+
+def test_it_is_private_and_removed_with_what_was_made_for_it(tmp_path: Path) -> None:
+    """I7"""
+    before = os.umask(0)
+    try:
+        with spool_in(tmp_path / "a" / "b") as spool:
+            made_below(spool / "fresh", PurePosixPath("folder/web"))
+            for path in (spool, *spool.rglob("*"), tmp_path / "a", tmp_path / "a" / "b"):
+                assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_holds_something_stays(tmp_path: Path) -> None:
+    with spool_in(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b" / "mine").touch()
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["mine"]
+
+
+def test_a_file_is_no_destination(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RefusedError, match="is not a folder"), spool_in(tmp_path / "file"):
+        pass
+
+
+def test_it_is_removed_however_deep_and_whatever_it_holds(tmp_path: Path) -> None:
+    """G30, V7: folders that no path leads to; a link is removed, and not what it leads to."""
+    chain(tmp_path / "spool", 5_000)
+    (tmp_path / "spool" / "d" / "link").symlink_to(tmp_path / "mine")
+    (tmp_path / "spool" / "deeper-1").touch()
+    (tmp_path / "mine").mkdir()
+    os.mkfifo(tmp_path / "spool" / "fifo")
+    remove(tmp_path / "spool")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+CLOSED = """
+import os, pathlib, sys
+from pickup_core.spool import remove
+top = pathlib.Path(sys.argv[1]) / "spool"
+for mode in (0, 0o100, 0o200, 0o300, 0o400, 0o500):
+    (top / f"{mode:o}" / "inside" / "deeper").mkdir(parents=True)
+    (top / f"{mode:o}" / "inside" / "file").touch()
+    (top / f"{mode:o}" / "inside").chmod(mode)
+    (top / f"{mode:o}").chmod(mode)
+remove(top)
+print(os.listdir(sys.argv[1]))
+"""
+
+
+def test_an_ordinary_user_can_remove_folders_that_are_closed_to_them() -> None:
+    """V14"""
+    with ordinary_folder() as home:
+        assert as_ordinary_user(CLOSED, home).stdout == "[]\n"
+
+
+# A destination that another user could turn into something else
+
+
+@needs_root
+@pytest.mark.parametrize("below", ["", "to", "to/deeper"])
+def test_root_does_not_restore_where_somebody_else_leads_the_way(below: str) -> None:
+    """I10"""
+    with ordinary_folder() as theirs:
+        (theirs / "to").mkdir()
+        os.chown(theirs / "to", NOBODY, NOBODY)
+        with pytest.raises(RefusedError) as raised, spool_in(theirs / below):
+            pass
+        assert f"belongs to user {NOBODY}, who could replace what lies there" in raised.value.message
+        assert raised.value.hint == "name a folder of root's, or a new one: /root/restored"
+        assert [path.name for path in theirs.rglob("*")] == ["to"]
+
+
+@needs_root
+def test_root_does_not_restore_through_a_link_of_somebody_elses(tmp_path: Path) -> None:
+    """I10"""
+    (tmp_path / "roots").mkdir()
+    with ordinary_folder() as theirs:
+        (theirs / "link").symlink_to(tmp_path / "roots")
+        with pytest.raises(RefusedError, match=f"{theirs} belongs to user"), spool_in(theirs / "link" / "to"):
+            pass
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    (tmp_path / "shared" / "link").symlink_to(tmp_path / "roots")
+    os.lchown(tmp_path / "shared" / "link", NOBODY, NOBODY)
+    for below in ("shared/link", "shared/link/to"):
+        with pytest.raises(RefusedError, match=f"link is a symbolic link of user {NOBODY}"), spool_in(tmp_path / below):
+            pass
+    (tmp_path / "link").symlink_to("/tmp")
+    with pytest.raises(RefusedError, match="is a folder that everybody shares"), spool_in(tmp_path / "link"):
+        pass
+    assert list((tmp_path / "roots").iterdir()) == []
+
+
+@needs_root
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o707])
+def test_root_does_not_restore_into_a_folder_that_everybody_writes(tmp_path: Path, mode: int) -> None:
+    """I10"""
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to").chmod(mode)
+    with pytest.raises(RefusedError), spool_in(tmp_path / "to"):
+        pass
+    if mode == 0o1777:  # a new one in it is root's own
+        with spool_in(tmp_path / "to" / "new"):
+            assert (tmp_path / "to" / "new").is_dir()
+    else:
+        with pytest.raises(RefusedError, match="can be written by others, who could replace"), spool_in(tmp_path / "to/x"):
+            pass
+
+
+def test_an_ordinary_user_restores_where_they_may_write() -> None:
+    code = """
+import pathlib, sys
+from pickup_core.spool import spool_in
+(pathlib.Path(sys.argv[1]) / "shared").mkdir()
+(pathlib.Path(sys.argv[1]) / "shared").chmod(0o777)
+with spool_in(pathlib.Path(sys.argv[1]) / "shared" / "to") as spool:
+    print(spool.is_dir())
+"""
+    with ordinary_folder() as home:
+        assert as_ordinary_user(code, home).stdout == "True\n"

@@ -1,0 +1,59 @@
+"""System users: looked up as the system knows them, and acted as for no longer than a `with`."""
+
+import contextlib
+import os
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+from pickup_core.errors import ProcessError
+from pickup_core.system_user import SystemUser, acting_as
+from tests.builders import NOBODY, ordinary_folder
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
+UNKNOWN = 3_999_999_999
+
+
+@needs_root
+def test_acting_as_a_user_ends_with_the_with_whatever_happens(tmp_path: Path) -> None:
+    before = os.getresuid(), os.getresgid(), os.getgroups()
+    seen = []
+    for error in (None, RuntimeError("ours")):
+        with pytest.raises(RuntimeError) if error else contextlib.nullcontext(), acting_as("nobody"):
+            seen.append((os.geteuid(), os.getegid(), os.getgroups(), os.access(tmp_path, os.W_OK, effective_ids=True)))
+            if error:
+                raise error
+        assert (os.getresuid(), os.getresgid(), os.getgroups()) == before
+    assert seen == [(NOBODY, NOBODY, [NOBODY], False)] * 2
+    with pytest.raises(ProcessError, match="there is no system user 'no-such-user'"), acting_as("no-such-user"):
+        raise AssertionError
+    assert (os.getresuid(), os.getresgid(), os.getgroups()) == before
+
+
+@needs_root
+def test_the_kernel_tells_a_server_whom_we_act_as(tmp_path: Path) -> None:
+    """Peer authentication: G42."""
+
+    def peer(listening: socket.socket, path: Path) -> int:
+        with socket.socket(socket.AF_UNIX) as ours:
+            ours.connect(str(path))
+            theirs, _ = listening.accept()
+            with theirs:
+                found = theirs.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+                return int(struct.unpack("3i", found)[1])
+
+    with ordinary_folder() as folder, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "socket"))
+        os.chmod(folder / "socket", 0o777)
+        listening.listen()
+        assert peer(listening, folder / "socket") == 0
+        with acting_as("nobody"):
+            assert peer(listening, folder / "socket") == NOBODY
+
+
+def test_a_system_user_is_looked_up_by_name_or_number() -> None:
+    by_name, by_number = SystemUser.of("daemon"), SystemUser.of(1)
+    assert by_name == by_number
+    assert (by_name.uid, by_name.gid, by_name.environment["USER"]) == (1, 1, "daemon")

@@ -1,0 +1,64 @@
+"""Wording: sizes, times and ages as people read them."""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from pickup_core.wording import age_of, counted, in_words, local_time
+from tests.builders import moment
+
+
+@pytest.fixture
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the clock on the wall be that of a time zone."""
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 Bytes"),
+        (1, "1 Byte"),
+        (1023, "1023 Bytes"),
+        (1536, "1.5 KiB"),
+        (5 * 2**20, "5.0 MiB"),
+        (2**41, "2.0 TiB"),
+    ],
+)
+def test_a_size_is_told_in_the_units_that_tools_show(size: int, words: str) -> None:
+    assert in_words(size) == words
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 artefacts"), (1, "1 artefact"), (2, "2 artefacts")])
+def test_one_thing_is_no_plural(count: int, words: str) -> None:
+    assert counted(count, "artefact") == words
+
+
+@pytest.mark.parametrize(
+    ("zone", "shown"),
+    [("UTC", "2026-07-01 22:30"), ("Asia/Tokyo", "2026-07-02 07:30"), ("America/New_York", "2026-07-01 18:30")],
+    indirect=["zone"],
+)
+def test_a_moment_is_told_as_the_clock_on_the_wall_shows_it(zone: None, shown: str) -> None:
+    assert local_time(moment("2026-07-01 22:30:59")) == shown
+
+
+@pytest.mark.parametrize(
+    ("ago", "words"),
+    [
+        (timedelta(seconds=5), "5 seconds ago"),
+        (timedelta(hours=26), "a day ago"),
+        (timedelta(days=12), "12 days ago"),
+        (timedelta(days=-3, minutes=-1), "3 days from now"),
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"], indirect=True)
+def test_an_age_is_told_wherever_the_clock_stands(zone: None, ago: timedelta, words: str) -> None:
+    """A backup of a clock that was wrong lies in the future."""
+    assert age_of(datetime.now(timezone.utc) - ago) == words
