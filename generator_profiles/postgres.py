@@ -210,7 +210,7 @@ def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, ov
     states = {name: _state(config, name) for name in there}
     if (full := [repr(name) for name, state in states.items() if state == "not empty"]) and not overwrite:
         what = f"{where}: not empty: database {', '.join(full)}"
-        raise PickupError(what, hint="load one under another name, or allow to overwrite")
+        raise PickupError(what, hint="--as NAME loads one under another name, --overwrite drops what is there")
     for stored in roles:
         _load_roles(config, version, stored, role)
         yield f"loaded the roles; {role!r}, who loads them, keeps its own attributes and password"

@@ -446,6 +446,36 @@ def test_it_restores_with_the_commands_of_restore_txt(
     assert number == 3
 
 
+def test_the_command_restores_into_the_server_of_the_config(
+    server: PostgresServer, fresh: PostgresServer, rental: str, tmp_path: Path
+) -> None:
+    def pickup(command: str, into: PostgresServer) -> subprocess.CompletedProcess[str]:
+        entry = dict(name="main", profile="postgres", config=into.config(database=[rental]))
+        settings = (
+            f"STAGING_AREA = {str(tmp_path / 'staging')!r}\nSTATE_FOLDER = LOG_FOLDER = {str(tmp_path / 'state')!r}"
+        )
+        config = write_config(tmp_path, config_text(settings, repr([entry])))
+        words = [sys.executable, ROOT / "pickup.py", "-c", config, *command.split()]
+        return subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
+
+    done = pickup("-q", server)
+    assert (done.returncode, done.stdout, done.stderr) == (ExitCode.OK, "", "")
+    done = pickup("restore --into-server --only main", fresh)
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert (
+        f"PostgreSQL at host 127.0.0.1, port {fresh.port}, as role 'postgres': loads roles, database 'rental'"
+        in done.stdout
+    )
+    assert content_of(fresh, rental) == content_of(server, rental)
+    done = pickup("restore --into-server --only main/rental.sql", fresh)
+    assert done.returncode == ExitCode.FAILED
+    assert "not empty: database 'rental'" in done.stderr
+    done = pickup("restore --into-server --only main/rental.sql --as copy", fresh)
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert content_of(fresh, "copy") == content_of(server, rental)
+    assert PASSWORD not in "".join(path.read_text(errors="replace") for path in tmp_path.rglob("*.log*"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "custom"])
 def test_half_a_gigabyte_is_the_same_in_another_server(
@@ -487,7 +517,7 @@ def test_a_database_that_is_not_empty_is_not_touched_unless_it_may_be_overwritte
     config = options_of("postgres", fresh.config(), scratch)
     told = profile.restore(config, artefacts, None, False)
     assert next(told).endswith("loads roles, database 'shop'")
-    with pytest.raises(PickupError, match="not empty: database 'shop'\nHint: load one under another name"):
+    with pytest.raises(PickupError, match="not empty: database 'shop'\nHint: --as NAME loads one under another name"):
         next(told)
     with pytest.raises(PickupError, match="not empty: database 'shop'"):
         load(fresh, artefacts[1:], as_name="shop")
