@@ -300,7 +300,7 @@ def problems_of_entry(text: str, folder: Path) -> tuple[str, ...]:
 @pytest.fixture
 def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The secrets that examples speak of."""
-    for name in ("ledger.key", "dump.key", "bin/pass"):
+    for name in ("ledger.key", "dump.key", "backup.password", "bin/pass"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("#!/bin/sh\necho correct-horse\n")
         (tmp_path / name).chmod(0o700)

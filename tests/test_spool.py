@@ -123,7 +123,10 @@ def test_root_does_not_restore_into_a_folder_that_everybody_writes(tmp_path: Pat
         with spool_in(tmp_path / "to" / "new"):
             assert (tmp_path / "to" / "new").is_dir()
     else:
-        with pytest.raises(RefusedError, match="can be written by others, who could replace"), spool_in(tmp_path / "to/x"):
+        with (
+            pytest.raises(RefusedError, match="can be written by others, who could replace"),
+            spool_in(tmp_path / "to/x"),
+        ):
             pass
 
 
