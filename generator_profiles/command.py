@@ -43,14 +43,6 @@ class Config(Options):
     allow_empty: bool = False
     """Take a command that prints nothing for one that went well."""
 
-    @field_validator("command")
-    @classmethod
-    def _is_something(cls, command: list[str] | str) -> list[str] | str:
-        words = shlex.split(command) if isinstance(command, str) else command
-        if not words or not words[0]:
-            raise ValueError("should name a program")
-        return command
-
     @field_validator("env")
     @classmethod
     def _are_variables(cls, env: dict[str, str | Secret]) -> dict[str, str | Secret]:
@@ -60,9 +52,11 @@ class Config(Options):
         return env
 
     @model_validator(mode="after")
-    def _shell_takes_text(self) -> "Config":
+    def _is_something(self) -> "Config":
         if self.shell and not isinstance(self.command, str):
             raise ValueError("shell=True needs the command as one text")
+        if not self.words or not self.words[0] or not self.command:
+            raise ValueError("command: should name a program")
         return self
 
     @property

@@ -31,6 +31,7 @@ from pydantic import Field, field_validator, model_validator
 from pickup_core.api import (
     ARCHIVE_SUFFIX,
     CONTENTS_SUFFIX,
+    STAGING_MARK,
     TAR_ENVIRONMENT,
     Artefact,
     Judgement,
@@ -166,9 +167,11 @@ def check(config: Config) -> Iterator[str]:
     """Look at each folder, say what each exclude pattern matches, and point at a database that is at work in there."""
     label_options(config.program)
     there = _paths_there(config)
-    yield from (f"{path} does not exist, as it may" for path in set(config.paths) - set(there))
+    yield from (f"{path} does not exist, as it may" for path in config.paths if path not in there)
     for path in there:
         _jobs(path, config)
+        if config.program == ["tar"] and not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+            raise PickupError(f"{path} cannot be read by this user", hint="run as root, or see `program`")
         whole = _Job(_name(path), path, [_root_member(path)])
         for pattern in config.exclude:
             if _below(pattern, path) is not None:
@@ -274,6 +277,7 @@ def _tar(config: Config, job: _Job, exclude: Sequence[str], options: Sequence[st
     command += [option for pattern in exclude for option in _tar_patterns(pattern, job.path)]
     command += ["--exclude-caches"] * config.exclude_caches + ["--one-file-system"] * config.one_file_system
     command += [f"--exclude-tag={name}" for name in config.exclude_if_present]
+    command += [f"--exclude-tag-all={STAGING_MARK}"]  # else an archive could hold itself
     command += ["--no-recursion"] * (not job.recurse)
     command += [*options, "--null", "--verbatim-files-from", "--files-from=-"]
     names = b"".join(os.fsencode(name) + b"\0" for name in job.members)

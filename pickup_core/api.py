@@ -1,7 +1,16 @@
 """The one module that a profile imports. What stands here keeps its meaning as long as the major version stays."""
 
 from pickup_core.archive import TAR_ENVIRONMENT, label_options, unescaped
-from pickup_core.artefact import ARCHIVE_SUFFIX, CONTENTS_SUFFIX, Artefact, Judgement, Readable, Stored, Writable
+from pickup_core.artefact import (
+    ARCHIVE_SUFFIX,
+    CONTENTS_SUFFIX,
+    STAGING_MARK,
+    Artefact,
+    Judgement,
+    Readable,
+    Stored,
+    Writable,
+)
 from pickup_core.errors import PickupError, ProcessError, StoreError
 from pickup_core.options import Options
 from pickup_core.patterns import expression
@@ -18,6 +27,7 @@ __all__ = [
     "ARCHIVE_SUFFIX",
     "BLOCK",
     "CONTENTS_SUFFIX",
+    "STAGING_MARK",
     "TAR_ENVIRONMENT",
     "Artefact",
     "Item",

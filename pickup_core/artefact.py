@@ -10,6 +10,8 @@ from typing import Protocol
 ARCHIVE_SUFFIX = ".tar"
 CONTENTS_SUFFIX = ".contents"
 """An archive `NAME.tar` may have a list of its contents beside it, `NAME.contents`."""
+STAGING_MARK = "PICKUP-STAGING"
+"""A folder with a file of this name belongs to a run of Pickup, and nothing of it belongs into a backup."""
 
 _LONGEST_NAME = 180
 _KEPT_OF_LONGER = 150

@@ -29,7 +29,6 @@ MARK_FILE = "PICKUP.txt"
 MANIFEST_COPY = "manifest.json"
 LATEST = "latest"
 _MARKERS = {".json": "complete", ".partial.json": "partial"}
-_PASSED_OVER = {"damaged": "is damaged", "later": "was written by a later version of Pickup"}
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LONGEST_REASON = 4096
 
@@ -67,16 +66,30 @@ class Backup:
         """Tell `complete`, `partial`, `unfinished`, `later` (written by a later version of Pickup), or `damaged`: a
         manifest that cannot be believed, or no files to it.
         """
-        if self.marker and not self.has_folder:
+        if self.marker is None:
+            return "unfinished"
+        if not self.has_folder:
             return "damaged"
         try:
-            return _MARKERS[self.marker] if self.marker and self.manifest else "unfinished"
+            return _MARKERS[self.marker] if self.manifest else ""
         except (UnfinishedError, FileNotFoundError):
             return "unfinished"
         except LaterFormatError:
             return "later"
         except DamageError:
             return "damaged"
+
+    @cached_property
+    def trouble(self) -> str:
+        """Say why a backup that has a manifest cannot be used; nothing for any other."""
+        if self.marker and not self.has_folder:
+            return f"{self.folder} is missing, though {self.manifest_path} is there"
+        with contextlib.suppress(UnfinishedError, FileNotFoundError):
+            try:
+                self.manifest  # noqa: B018 - it raises
+            except (DamageError, LaterFormatError) as error:
+                return error.message
+        return ""
 
     @property
     def is_finished(self) -> bool:
@@ -172,11 +185,11 @@ class Catalogue:
         job: str,
         name: str = LATEST,
         before: datetime | None = None,
-        holds: Callable[[Manifest], bool] = lambda manifest: True,
+        lacks: Callable[[Backup], str] = lambda backup: "",
         which: str = "that is finished",
     ) -> Backup:
         """Give the backup of this name or beginning of a name, or the latest finished one before a moment that holds
-        what is asked for; `which` says that in words.
+        what is asked for: `lacks` says what one does not, nothing where it will do, and `which` what would.
 
         Raises `UsageError` where there is none or more than one, `DamageError` where the one that is named is damaged.
         """
@@ -186,25 +199,24 @@ class Catalogue:
             raise UsageError(f"it holds no backup of job {job}", hint=f"it holds jobs: {there}")
         if name != LATEST:
             return self._named(job, name, backups)
-        passed: list[Backup] = []
+        passed: list[tuple[str, str]] = []
         for backup in backups:
             if before is not None and backup.started >= before:
                 continue
-            if backup.is_finished and holds(backup.manifest):
-                if passed:
-                    count = counted(len(passed), "newer backup")
-                    log.info("passed over %s, the newest is %s: what is asked for is not in there", count, passed[0].id)
+            if backup.trouble:
+                log.warning("target %s: %s; it is passed over", self.name, backup.trouble)
+            elif backup.is_finished and (reason := lacks(backup)):
+                passed.append((backup.id, reason))
+            elif backup.is_finished:
+                for newest, reason in passed[:1]:
+                    log.info(
+                        "passed over %s; the newest is %s: %s", counted(len(passed), "newer backup"), newest, reason
+                    )
                 return backup
-            if backup.is_finished:
-                passed.append(backup)
-            elif backup.status in _PASSED_OVER:
-                log.warning("target %s: %s %s and is passed over", self.name, backup.manifest_path,
-                            _PASSED_OVER[backup.status])  # fmt: skip
         moment = f" and was started before {local_time(before)}" if before else ""
         hint = "pickup.py list shows what there is"
-        if passed:
-            names = ", ".join(entry.name for entry in passed[0].manifest.entries if entry.status == "ok") or "nothing"
-            hint = f"{passed[0].id} holds {names} without failure; a backup that is named is taken as it is"
+        for newest, reason in passed[:1]:
+            hint = f"the newest is {newest}: {reason}. One that is named is taken as it is"
         raise UsageError(f"it holds no backup of job {job} {which}{moment}", hint=hint)
 
     def _named(self, job: str, name: str, backups: Iterable[Backup]) -> Backup:
@@ -212,10 +224,11 @@ class Catalogue:
         if len(found) != 1:
             names = ", ".join(backup.id for backup in found[:5])
             what = f"{len(found)} backups of job {job}" if found else f"no backup of job {job}"
-            hint = f"for example {names}" if found else "pickup.py list shows them"
+            hint = f"for example {names}" if found else "pickup.py list shows them; --path FILE restores a file"
             raise UsageError(f"it holds {what} whose name begins with {name!r}", hint=hint)
         if found[0].marker is None:
-            raise UsageError(f"backup {found[0].folder} is unfinished: it has no manifest")
+            hint = "where somebody copied its folder alone, --from THAT-FOLDER reads it"
+            raise UsageError(f"backup {found[0].folder} is unfinished: no manifest lies beside it", hint=hint)
         if found[0].status == "unfinished":
             raise DamageError(f"{found[0].manifest_path} is cut off")
         return found[0]

@@ -1,5 +1,6 @@
 """Check and dry run: would a run work? Both ask the profiles and the places, and neither makes a backup."""
 
+import contextlib
 import io
 import logging
 import os
@@ -13,13 +14,14 @@ from pickup_core.catalogue import Catalogue, Memory
 from pickup_core.config import CONFIG_VERSION, Config
 from pickup_core.delivery import tell_pruned
 from pickup_core.entries import GeneratorEntry, TargetEntry, chosen
-from pickup_core.errors import LockedError, StoreError
+from pickup_core.errors import LockedError, PickupError, StoreError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.manifest import EntryRecord, Manifest, backup_id
 from pickup_core.prune import clear_leftovers, prune
-from pickup_core.report import Outcome, Report
-from pickup_core.run import RunWish, machine_digest, needed_space
+from pickup_core.report import Report
+from pickup_core.room import needed_room, room_in
+from pickup_core.run import RunWish, machine_digest, warn_of_room
 from pickup_core.staging import Staging
 from pickup_core.store import DryRun, Store
 from pickup_core.wording import counted, in_words
@@ -33,6 +35,7 @@ def check(config: Config, report: Report) -> None:
     Raises `ConfigError` where state folder or lock cannot be used, as a run would.
     """
     assert config.job is not None
+    log.info("job %s, config %s", config.job, config.path)
     if config.version < CONFIG_VERSION:
         log.info("note: the config is written for version %s, this Pickup reads %s too", config.version, CONFIG_VERSION)
     try:
@@ -40,18 +43,13 @@ def check(config: Config, report: Report) -> None:
             pass
     except LockedError as error:
         log.info("note: %s", error.message)
-    with report.attempt("staging area"), Staging(config.staging_area, config.min_free) as staging:
-        free, sizes = staging.free(), History(config.state_folder, config.job).last_sizes()
-        needed = needed_space([sizes.get(entry.label, {}) for entry in config.generators])
-        log.info("staging area %s: %s may be written", config.staging_area, in_words(max(0, free)))
-        if free < needed:
-            report.warn("staging area", Outcome(), f"the next run will need about {in_words(needed)}")
+    with report.attempt("staging area"), Staging(config.staging_area, config.min_free):
+        _look_for_room(config, config.generators, report)
     for entry in config.generators:
         _ask(entry, report)
     for target in config.targets:
-        with report.attempt(target.where) as outcome:
-            _probe(target, config, report, outcome)
-            log.info("%s: ok", target.label)
+        with report.attempt(target.where):
+            _probe(target, config, report)
             for note in _notes_on(target, config):
                 log.info("  note: %s", note)
 
@@ -65,6 +63,7 @@ def dry_run(config: Config, wish: RunWish, report: Report) -> None:
     manifest = _expected(config, config.job, wish, generators, now)
     sizes = History(config.state_folder, config.job).last_sizes()
     log.info("dry run of job %s: nothing is changed", config.job)
+    _look_for_room(config, generators, report)
     for entry in generators:
         _ask(entry, report)
         if last := sizes.get(entry.label):
@@ -75,6 +74,14 @@ def dry_run(config: Config, wish: RunWish, report: Report) -> None:
                 log.info("%s: would make %s and store %s/%s there", target.label, store.place, config.job, manifest.id)
             else:
                 _rehearse(target, store, config, manifest, report)
+
+
+def _look_for_room(config: Config, generators: Sequence[GeneratorEntry], report: Report) -> None:
+    """Say how much may be staged, and warn where that is not enough for what these entries took last time."""
+    sizes = History(config.state_folder, config.job or "").last_sizes()
+    room = room_in(config.staging_area, config.min_free)
+    log.info("staging area %s: %s may be written", config.staging_area, in_words(max(0, room.writable)))
+    warn_of_room(room, needed_room([sizes.get(entry.label, {}) for entry in generators]), report)
 
 
 def _expected(config: Config, job: str, wish: RunWish, generators: Sequence[GeneratorEntry], now: datetime) -> Manifest:
@@ -105,7 +112,7 @@ def _rehearse(target: TargetEntry, store: Store, config: Config, manifest: Manif
             log.info("%s: would remove %s, left by an upload that broke off", target.label, name)
         labels = [entry.label for entry in config.generators]
         pruned = prune(catalogue, manifest.job, policy, labels, manifest.started, manifest.machine, upcoming=manifest)
-        tell_pruned(target, policy, pruned, report, logging.INFO)
+        tell_pruned(target, policy, pruned, report, logging.INFO, dry=True)
 
 
 def _ask(entry: GeneratorEntry, report: Report) -> None:
@@ -127,28 +134,38 @@ def _notes_on(target: TargetEntry, config: Config) -> Iterator[str]:
         paths = getattr(entry.options, "path", None)
         for path in paths if isinstance(paths, list) else [paths]:
             if isinstance(path, Path) and place.is_absolute() and place.is_relative_to(path.resolve()):
-                yield f"it lies in {path}, which {entry.label} reads: exclude it, or each backup holds the ones before"
+                yield f"it lies in {path}, which {entry.label} reads; excluded there, backups do not hold backups"
 
 
-def _probe(target: TargetEntry, config: Config, report: Report, outcome: Outcome) -> None:
-    """Write, list, read and delete a small file. An account that may not delete is worth a word only with retention."""
-    content, path = os.urandom(1000), f"pickup-probe-{secrets.token_hex(8)}"
+def _probe(target: TargetEntry, config: Config, report: Report) -> None:
+    """Write, list, read and delete a small file, unless the first run has yet to make the place."""
     with target.store() as store:
-        if not History(config.state_folder, config.job or "").knows_place(store.place):
-            store.create_root()
+        if not History(config.state_folder, config.job or "").knows_place(store.place) and not _has_root(store):
+            log.info("%s: %s does not exist, and the first run makes it; should a disk be mounted there?",
+                     target.label, store.place)  # fmt: skip
+            return
+        path, content = f"pickup-probe-{secrets.token_hex(8)}", os.urandom(1000)
         try:
-            store.put(path, io.BytesIO(content))
-            if {item.name: item.size for item in store.listdir()}.get(path) != len(content):
-                raise StoreError(f"{path} was written, but is not listed with its size")
-            with store.get(path) as stream:
-                if b"".join(iter(lambda: stream.read(4096), b"")) != content:
-                    raise StoreError(f"{path} was written, but is read back with another content")
-        finally:
-            try:
+            _write_and_read(store, path, content)
+        except (OSError, PickupError):
+            with contextlib.suppress(OSError, PickupError):  # what was wrong before is worth more words
                 store.delete(path)
-            except (OSError, StoreError) as error:
-                if target.keys.retention:
-                    report.warn(target.where, outcome, f"retention is set, but {path} could not be deleted: {error}")
+            raise
+        try:
+            store.delete(path)
+        except (OSError, PickupError) as error:
+            if target.keys.retention:  # without it, an account that may not delete is a choice
+                report.warn(target.where, f"retention is set, but {path} could not be deleted: {error}")
+        log.info("%s: ok", target.label)
+
+
+def _write_and_read(store: Store, path: str, content: bytes) -> None:
+    store.put(path, io.BytesIO(content))
+    if {item.name: item.size for item in store.listdir()}.get(path) != len(content):
+        raise StoreError(f"{path} was written, but is not listed with its size")
+    with store.get(path) as stream:
+        if b"".join(iter(lambda: stream.read(4096), b"")) != content:
+            raise StoreError(f"{path} was written, but is read back with another content")
 
 
 def _has_root(store: Store) -> bool:

@@ -81,7 +81,9 @@ def _prune(session: Session) -> None:
                 machine = machine_digest() if is_own else None
                 assert policy is not None
                 pruned = prune(catalogue, job, policy, labels, now, machine, options.prune_anyway)
-                tell_pruned(target, policy, pruned, session.report, logging.INFO)
+                if not pruned.decisions:
+                    log.info("%s: holds no finished backup of job %s", target.label, job)
+                tell_pruned(target, policy, pruned, session.report, logging.INFO, options.dry_run)
                 if not options.dry_run:
                     History(config.state_folder, job).add("prune", target=target.name, deleted=pruned.deleted)
 

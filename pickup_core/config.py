@@ -25,8 +25,8 @@ from pickup_core.entries import GeneratorEntry, TargetEntry, generator_entries, 
 from pickup_core.errors import ConfigError, PickupError, Stopped
 from pickup_core.masking import masked_source
 from pickup_core.options import Options, parsed
+from pickup_core.room import Reserve
 from pickup_core.secret import redact
-from pickup_core.staging import Reserve
 from pickup_core.streams import Compression
 from pickup_core.trust import read_trusted
 

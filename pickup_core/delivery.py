@@ -14,7 +14,7 @@ from pickup_core.history import History
 from pickup_core.manifest import Manifest, encode
 from pickup_core.prune import Pruned, clear_leftovers, prune
 from pickup_core.publish import mark_text, publish
-from pickup_core.report import Outcome, Report
+from pickup_core.report import Report
 from pickup_core.retention import Policy
 from pickup_core.staging import Staging
 from pickup_core.store import Store
@@ -53,17 +53,19 @@ class Delivery:
             self.staging.discard_kept(manifest.job)
         else:  # with its mark, so that it is a backup like any other
             self.staging.write(MARK_FILE, mark_text(manifest.job, manifest.id))
-            log.error("job %s: no target took the backup; it is kept in %s", manifest.job,
+            log.error("job %s: no target took the backup; it is kept in %s until one takes a later one\n"
+                      "Hint: restore --from that folder reads it", manifest.job,
                       self.staging.keep(manifest.job))  # fmt: skip
         state = "complete" if manifest.is_complete else "partial"
         log.info("backup %s: %s, %s, stored at %d of %d targets", manifest.id, state, in_words(manifest.size),
                  len(places), len(targets))  # fmt: skip
-        sizes = {
-            f"{record.profile}/{record.name}": {artefact.name: artefact.size for artefact in record.artefacts}
-            for record in manifest.entries
-            if record.status == "ok"
+        good = [entry for entry in manifest.entries if entry.status == "ok"]
+        return {
+            "places": places,
+            "sizes": {entry.label: {each.name: each.size for each in entry.artefacts} for entry in good},
+            "uncompressed": {e.label: {each.name: each.uncompressed_size for each in e.artefacts} for e in good},
+            "manifest": hashlib.sha256(encoded).hexdigest(),
         }
-        return {"places": places, "sizes": sizes, "manifest": hashlib.sha256(encoded).hexdigest()}
 
     def _serve(self, target: TargetEntry, encoded: bytes, places: list[str]) -> None:
         """Clear, publish and prune at one target; its place is added to `places` once it has the backup."""
@@ -72,6 +74,7 @@ class Delivery:
             catalogue = Catalogue(target.name, store, Memory(self.config.state_folder))
             if not self.history.knows_place(store.place):
                 store.create_root()
+            store.listdir()  # where that fails, nothing else is tried
             if policy:
                 with self.report.attempt(f"{target.where}: clearing leftovers"):
                     self._clear(target, catalogue)
@@ -87,7 +90,7 @@ class Delivery:
         for name in cleared:
             log.info("%s: removed %s, left by an upload that broke off", target.label, name)
         for sentence in warnings:
-            self.report.warn(target.where, Outcome(), sentence)
+            self.report.warn(target.where, sentence)
 
     def _keep(self, store: Store) -> None:
         if self.keep is not None:
@@ -97,21 +100,25 @@ class Delivery:
     def _prune(self, target: TargetEntry, catalogue: Catalogue, policy: Policy) -> None:
         labels, now = [entry.label for entry in self.config.generators], datetime.now(timezone.utc)
         pruned = prune(catalogue, self.manifest.job, policy, labels, now, self.manifest.machine)
-        tell_pruned(target, policy, pruned, self.report, logging.DEBUG)
+        tell_pruned(target, policy, pruned, self.report)
         self.history.add("prune", target=target.name, deleted=pruned.deleted)
 
 
-def tell_pruned(target: TargetEntry, policy: Policy, pruned: Pruned, report: Report, level: int) -> None:
-    """Report what prune decided; the reason for each backup, and what is only worth knowing, goes to this level."""
+def tell_pruned(
+    target: TargetEntry, policy: Policy, pruned: Pruned, report: Report, level: int = logging.DEBUG, dry: bool = False
+) -> None:
+    """Report what prune decided, or in a `dry` run would have done. The reason for each backup that stays, and what is
+    only worth knowing, goes to this level; what is deleted is always said.
+    """
     for decision in pruned.decisions:
         if decision.keep:
-            log.log(level, "%s: keep   %s: %s", target.label, decision.id, ", ".join(decision.reasons))
+            log.log(level, "%s: keep %s: %s", target.label, decision.id, ", ".join(decision.reasons))
+        elif decision.id in pruned.deleted:
+            word = "would delete" if dry else "deleted"
+            log.info("%s: %s %s: no rule of %s keeps it", target.label, word, decision.id, policy.text)
         else:
-            word = "delete" if decision.id in pruned.deleted else "spare "
-            log.log(level, "%s: %s %s: no rule of %s keeps it", target.label, word, decision.id, policy.text)
+            log.log(level, "%s: spared %s, though no rule of %s keeps it", target.label, decision.id, policy.text)
     for note in pruned.notes:
         log.log(level, "%s: %s", target.label, note)
-    if pruned.deleted:
-        log.info("%s: retention lets go of %d of %d backups", target.label, len(pruned.deleted), len(pruned.decisions))
     for sentence in pruned.warnings:
-        report.warn(target.where, Outcome(), sentence)
+        report.warn(target.where, sentence)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError
 
@@ -59,6 +59,7 @@ AnyEntry = TypeVar("AnyEntry", "GeneratorEntry", "TargetEntry")
 class Entry(Generic[Keys]):
     """One entry of `GENERATORS` or `TARGETS`: its keys, its profile's module, and its checked options."""
 
+    list_name: ClassVar[str]
     index: int
     keys: Keys
     module: ModuleType
@@ -77,33 +78,32 @@ class Entry(Generic[Keys]):
         """The entry as it is written in reports and retention: `postgres/main`."""
         return f"{self.profile}/{self.name}"
 
+    @property
+    def where(self) -> str:
+        """The entry as messages name it."""
+        return f"{self.list_name}[{self.index}] {self.name!r} ({self.profile})"
+
 
 class GeneratorEntry(Entry[GeneratorKeys]):
     """An entry that produces artefacts."""
+
+    list_name = "GENERATORS"
 
     @property
     def folder(self) -> str:
         """The folder that its artefacts lie in, below a backup's."""
         return f"{folder_name(self.profile)}/{folder_name(self.name)}"
 
-    @property
-    def where(self) -> str:
-        """The entry as messages name it."""
-        return f"GENERATORS[{self.index}] {self.name!r} ({self.profile})"
-
 
 class TargetEntry(Entry[TargetKeys]):
     """An entry that keeps backups."""
+
+    list_name = "TARGETS"
 
     def store(self) -> Store:
         """Give a new store for this target, not yet open."""
         store: Store = self.module.Target(self.options)
         return store
-
-    @property
-    def where(self) -> str:
-        """The entry as messages name it."""
-        return f"TARGETS[{self.index}] {self.name!r} ({self.profile})"
 
 
 def generator_entries(names: Mapping[str, Any], folder: Path, problems: list[str]) -> list[GeneratorEntry]:

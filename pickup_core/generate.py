@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def generate(
     """Give the record of an entry, whose artefacts are then in the staging area.
 
     An artefact that fails costs itself; an entry that fails keeps what it had produced before. `last_sizes` are the
-    stored sizes of its artefacts when it last went well: a size below half of that is worth a warning.
+    uncompressed sizes of its artefacts when it last went well: a size below half of that is worth a warning.
     """
     outcome = Outcome()
     stored: dict[str, StoredArtefact] = {}
@@ -42,14 +43,15 @@ def generate(
                     method = entry.keys.compression or config.compression
                     stored[artefact.name] = _store(artefact, entry, staging, method, taken)
                     for sentence in _judgement(artefact).warnings:
-                        report.warn(entry.where, outcome, f"{artefact.name}: {sentence}")
+                        report.warn(entry.where, f"{artefact.name}: {sentence}", outcome)
                     for sentence in stored[artefact.name].losses:
-                        report.fail(entry.where, outcome, f"{artefact.name} was stored with losses: {sentence}")
+                        report.fail(entry.where, f"{artefact.name} was stored with losses: {sentence}", outcome)
         if not stored and outcome.is_ok:
             raise PickupError("produced nothing", hint="a run yields artefacts, or leaves files in its folder")
     for name, file in stored.items():
-        if file.size * 2 < last_sizes.get(name, 0) and last_sizes[name] >= _SMALL:
-            report.warn(entry.where, outcome, f"{name} has {file.size} bytes; last time it had {last_sizes[name]}")
+        size, last = file.uncompressed_size, last_sizes.get(name, 0)
+        if size * 2 < last and last >= _SMALL:
+            report.warn(entry.where, f"{name} has shrunk from {in_words(last)} last time to {in_words(size)}", outcome)
     size = sum(file.size for file in stored.values())
     log.info("%s: %s", entry.label, f"{counted(len(stored), 'artefact')}, {in_words(size)}")
     return EntryRecord(
@@ -80,7 +82,11 @@ def _artefacts(entry: GeneratorEntry, scratch: Path) -> Generator[Artefact, None
 
 
 def _left_in(folder: Path) -> Iterator[Artefact]:
-    paths = sorted(folder.rglob("*"))
+    def refuse(error: OSError) -> None:
+        raise error
+
+    walked = os.walk(folder, onerror=refuse)
+    paths = sorted(Path(parent, name) for parent, folders, files in walked for name in (*folders, *files))
     for path in paths:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise PickupError(f"{path.relative_to(folder)} is a link or a special file, which cannot be published")
@@ -97,11 +103,15 @@ def _store(
     """
     name = stored_name(artefact.name, taken)
     path = f"{entry.folder}/{name}{compression_suffix(compression.method)}"
+    is_at_end = False
     with staging.sink(path) as sink:
         digest = Digest(sink)
         with artefact.source as stream:
             compressed = Compressed(stream, compression)
             transfer(compressed, digest)
+            is_at_end = True
+        if not is_at_end:
+            raise PickupError("its source broke off, and kept to itself why", hint="`__exit__` must not give True")
     taken.add(name.casefold())
     return StoredArtefact(
         path=path,

@@ -59,11 +59,13 @@ class History:
             if isinstance(record, dict) and record.get("kind") == kind:
                 yield record
 
-    def last_sizes(self) -> dict[str, dict[str, int]]:
-        """Give, for each generator entry, the stored size of each artefact when it last went well, in bytes."""
+    def last_sizes(self, fact: str = "sizes") -> dict[str, dict[str, int]]:
+        """Give, for each generator entry, the size in bytes of each artefact when it last went well: `sizes` as they
+        were stored, `uncompressed` as they were read.
+        """
         sizes: dict[str, dict[str, int]] = {}
         for record in self.records("run"):
-            sizes.update(record.get("sizes", {}))
+            sizes.update(record.get(fact, {}))
         return sizes
 
     def manifest_digests(self) -> dict[str, set[str]]:

@@ -34,10 +34,10 @@ def _head(manifest: Manifest) -> str:
 Made on {printable(manifest.host)} by Pickup {manifest.pickup}, started {manifest.started:%Y-%m-%d %H:%M:%S} UTC.
 {_state(manifest)}
 
-With Pickup, and no config:
+With Pickup (in a checkout of it: pickup.py), and no config:
 
-    pickup verify --from .
-    pickup restore --from . --to {_RESTORED}
+    pickup verify {manifest.id} --from .
+    pickup restore {manifest.id} --from . --to {_RESTORED}
 
 Without Pickup, with nothing but {", ".join(["GNU tar", *programs, "sha256sum"])}. In this folder, check that all is
 as it was stored:

@@ -45,10 +45,8 @@ class Origin:
             {},
         )
         problems: list[str] = []
-        given = {**raw.get("config", {}), **self.settings}
-        options = validated(
-            config_class(module), given, f"{entry.profile}/{entry.name}: config.", self.folder, problems
-        )
+        given = {**(raw.get("config") or {}), **self.settings}
+        options = validated(config_class(module), given, f"{entry.label}: config.", self.folder, problems)
         if options is None:
             raise ConfigError(*problems, hint="--set KEY=VALUE sets an option for this restore")
         return options
@@ -79,7 +77,7 @@ class Loadable:
 
     @property
     def label(self) -> str:
-        return f"{self.entry.profile}/{self.entry.name}"
+        return self.entry.label
 
 
 def loadable(chosen: Chosen, origin: Origin, is_asked_for: bool) -> list[Loadable]:
@@ -88,9 +86,9 @@ def loadable(chosen: Chosen, origin: Origin, is_asked_for: bool) -> list[Loadabl
     """
     found: list[Loadable] = []
     by_label: dict[str, list[StoredArtefact]] = {}
-    entries = {f"{entry.profile}/{entry.name}": entry for entry, _ in chosen}
+    entries = {entry.label: entry for entry, _ in chosen}
     for entry, artefact in chosen:
-        by_label.setdefault(f"{entry.profile}/{entry.name}", []).append(artefact)
+        by_label.setdefault(entry.label, []).append(artefact)
     for label, artefacts in by_label.items():
         module = load_profile("generator", entries[label].profile, origin.folder)
         restore = getattr(module, "restore", None)

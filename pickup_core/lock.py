@@ -30,13 +30,14 @@ def job_lock(state_folder: Path, job: str, started: datetime, wait: float = 0) -
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(f"lock file {path} cannot be used: {error.strerror}") from None
+        hint = "name a STATE_FOLDER, and a LOG_FOLDER, of this user's own in the config"
+        raise ConfigError(f"lock file {path} cannot be used: {error.strerror}", hint=hint) from None
     with open(descriptor, "rb"):
         limit = time.monotonic() + wait
         while not _acquired(descriptor, path):
             if time.monotonic() >= limit:
                 what = f"another run of job {job} is at work: {_holder(descriptor)}"
-                raise LockedError(what, hint="--wait 2h waits for its end")
+                raise LockedError(what, hint="pickup.py run --wait 2h waits for its end")
             time.sleep(min(1.0, max(0.0, limit - time.monotonic())))
 
         def note(doing: str) -> None:

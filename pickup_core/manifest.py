@@ -69,6 +69,11 @@ class EntryRecord:
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """The entry as it is written in reports and retention: `postgres/main`."""
+        return f"{self.profile}/{self.name}"
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -97,6 +102,12 @@ class Manifest:
     @property
     def is_complete(self) -> bool:
         return all(entry.status == "ok" for entry in self.entries)
+
+    @property
+    def missing(self) -> str:
+        """Say which entries a partial backup lacks, and why."""
+        states = {"failed": "failed", "skipped": "was not asked for"}
+        return ", ".join(f"{e.name!r} {states.get(e.status, e.status)}" for e in self.entries if e.status != "ok")
 
     @property
     def size(self) -> int:

@@ -160,12 +160,11 @@ def _is_ours(store: Store, backup: Backup) -> bool:
 
 
 def _holding(manifest: Manifest, kept_because: str | None) -> Holding:
-    labels = {entry: f"{entry.profile}/{entry.name}" for entry in manifest.entries}
     return Holding(
         id=manifest.id,
         started=manifest.started,
-        good=frozenset(label for entry, label in labels.items() if entry.status == "ok"),
-        lossy=frozenset(label for entry, label in labels.items() if entry.status == "failed" and entry.artefacts),
+        good=frozenset(entry.label for entry in manifest.entries if entry.status == "ok"),
+        lossy=frozenset(entry.label for entry in manifest.entries if entry.status == "failed" and entry.artefacts),
         kept_because=kept_because,
     )
 

@@ -42,6 +42,8 @@ def reading_of(session: Session) -> Reading:
     """Give the places to read from: the targets, or the folder of `--from`, which needs no config."""
     options = session.options
     if getattr(options, "folder", None) is not None:
+        if getattr(options, "target", None):
+            raise UsageError("--from reads a folder, and --target a target: they do not go together")
         store = LooseFolder(options.folder)
         place = Catalogue(str(options.folder), store)
         jobs = [job for job in place.jobs() if place.backups(job)]
@@ -66,20 +68,27 @@ def list_command(session: Session) -> None:
     """Show the backups at each place."""
     reading = reading_of(session)
     found: list[Backup] = []
+    jobs: set[str] = set()
     for place in reading.places:
         with session.report.attempt(f"target {place.name}"), place.store:
             for job in place.jobs() if session.options.all_jobs else [reading.job]:
                 for backup in place.backups(job):
                     with session.report.attempt(f"target {place.name}: backup {backup.id}"):
-                        backup.status  # noqa: B018 - the manifest is read while the store is open
+                        backup.status, backup.trouble  # noqa: B018 - the manifest is read while the store is open
                         found.append(backup)
+            if not found:
+                jobs |= set(place.jobs())
     if session.options.json:
         print(json.dumps([_as_json(backup) for backup in found], indent=1))
     elif not found:
-        log.info("no backups of %s", "any job" if session.options.all_jobs else f"job {reading.job}")
+        if session.report.exit_code == ExitCode.OK:
+            log.info("no backups of %s%s", "any job" if session.options.all_jobs else f"job {reading.job}",
+                     f"; there are jobs: {', '.join(sorted(jobs))}" if jobs else "")  # fmt: skip
     else:
         rows = [["JOB", "TARGET", "BACKUP", "LOCAL TIME", "AGE", "STATUS", "SIZE"], *map(_as_row, found)]
         print_table(rows if session.options.all_jobs else [row[1:] for row in rows])
+        for backup in filter(lambda backup: backup.trouble, found):
+            log.info("target %s: %s", backup.catalogue.name, backup.trouble)
 
 
 def _as_json(backup: Backup) -> dict[str, Any]:
@@ -148,18 +157,33 @@ def _found_as_row(backup: Backup, entry: EntryRecord, line: Listed) -> list[str]
 def verify_command(session: Session) -> None:
     """Read backups back and compare them with their manifests."""
     reading, results = reading_of(session), []
+    absent: list[str] = []
     for place in reading.places:
         with session.report.attempt(f"target {place.name}"), place.store:
-            wanted, backups = session.options.backup, place.backups(reading.job)
-            if wanted == LATEST:  # a damaged one too: it must not hide behind an older one that is whole
-                backups = [backup for backup in backups if backup.marker][:1]
-            if wanted != "all" and (wanted != LATEST or not backups):
-                backups = [place.select(reading.job, wanted)]
+            try:
+                backups = _to_verify(place, reading.job, session.options.backup)
+            except UsageError as error:
+                absent.append(f"target {place.name}: {error}")
+                continue
             for backup in backups:
                 with session.report.attempt(f"target {place.name}"):
                     results.append(_verified(session, reading, backup))
     if session.options.json:
         print(json.dumps(results, indent=1))
+    if len(absent) == len(reading.places):
+        raise UsageError("\n".join(absent))
+    for sentence in absent:
+        session.report.fail("verify", sentence)
+
+
+def _to_verify(place: Catalogue, job: str, wanted: str) -> list[Backup]:
+    """Give the backups of this name at a place. The latest may be a damaged one: it must not hide behind an older one
+    that is whole.
+    """
+    backups = place.backups(job)
+    if wanted == LATEST:
+        backups = [backup for backup in backups if backup.marker][:1]
+    return backups if backups and wanted in (LATEST, "all") else [place.select(job, wanted)]
 
 
 def _verified(session: Session, reading: Reading, backup: Backup) -> dict[str, Any]:

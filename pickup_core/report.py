@@ -46,17 +46,19 @@ class Report:
         except Exception as error:
             log.debug("%s: %s", where, type(error).__name__, exc_info=True)
             sentence = f"{part}: {explained(error)}" if part else explained(error)
-            self.fail(where, outcome, sentence, error.exit_code if isinstance(error, PickupError) else None)
+            self.fail(where, sentence, outcome, error.exit_code if isinstance(error, PickupError) else None)
 
-    def fail(self, where: str, outcome: Outcome, sentence: str, code: int | None = None) -> None:
+    def fail(self, where: str, sentence: str, outcome: Outcome | None = None, code: int | None = None) -> None:
         """Note a failure."""
-        outcome.failures.append(redact(sentence))
+        if outcome:
+            outcome.failures.append(redact(sentence))
         self._codes.add(ExitCode.FAILED if code in (None, ExitCode.CONFIG) else code)
         log.error("%s: %s", where, sentence)
 
-    def warn(self, where: str, outcome: Outcome, sentence: str) -> None:
+    def warn(self, where: str, sentence: str, outcome: Outcome | None = None) -> None:
         """Note something that is worth a look."""
-        outcome.warnings.append(redact(sentence))
+        if outcome:
+            outcome.warnings.append(redact(sentence))
         self._codes.add(ExitCode.WARNINGS)
         log.warning("%s: %s", where, sentence)
 

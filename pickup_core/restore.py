@@ -42,14 +42,28 @@ class Wish:
     overwrite: bool = False
     privileged: bool = False
 
-    def holds(self, manifest: Manifest) -> bool:
-        """Tell whether a backup has everything that is asked for, without failure."""
-        return all(_find_only(manifest, text, good=True) for text in self.only) if self.only else manifest.is_complete
+    def lacks(self, backup: Backup) -> str:
+        """Say what a finished backup lacks of what is asked for, or has with failures only; nothing if it will do."""
+        manifest = backup.manifest
+        for text in self.only:
+            if not _find_only(manifest, text, good=True):
+                return f"it does not hold {text!r} without failure"
+        if self.paths:
+            good = _selected(manifest, self.only, good=True)
+            return "" if _with_paths(backup, good, self.paths) else f"it holds no file that matches {self.patterns}"
+        return "" if self.only or manifest.is_complete else f"it is partial: {manifest.missing}"
 
     @property
     def which(self) -> str:
-        """Say in words which backups `holds` takes."""
+        """Say in words which backups will do."""
+        if self.paths:
+            return f"that holds a file which matches {self.patterns}, in an entry without failure"
         return f"that holds {' and '.join(map(repr, self.only))} without failure" if self.only else "that is complete"
+
+    @property
+    def patterns(self) -> str:
+        """The patterns in words."""
+        return " or ".join(map(repr, self.paths))
 
 
 @dataclass
@@ -91,20 +105,29 @@ _OTHERS = "--only restores other entries; pickup.py verify all shows which backu
 
 def choose(backup: Backup, wish: Wish) -> Chosen:
     """List the artefacts that a wish needs. Raises `UsageError` where the backup does not have what is asked for."""
-    manifest = backup.manifest
-    by_path: dict[str, tuple[EntryRecord, StoredArtefact]] = {}
     for text in wish.only:
-        found = _find_only(manifest, text)
-        if not found:
-            names = ", ".join(entry.name for entry in manifest.entries)
+        if not _find_only(backup.manifest, text):
+            names = ", ".join(entry.name for entry in backup.manifest.entries)
             raise UsageError(f"backup {backup.id} holds no artefacts of {text!r}", hint=f"it holds entries: {names}")
-        by_path |= {artefact.path: (entry, artefact) for entry, artefact in found}
-    chosen = list(by_path.values())
-    if not wish.only:
-        chosen = [(entry, artefact) for entry in manifest.entries for artefact in entry.artefacts]
-    if wish.paths:
-        return _with_paths(backup, chosen, wish.paths)
-    return chosen if wish.as_stored else _without_lists(chosen, wish.only)
+    chosen = _selected(backup.manifest, wish.only)
+    if not wish.paths:
+        return chosen if wish.as_stored else _without_lists(chosen, wish.only)
+    found = _with_paths(backup, chosen, wish.paths)
+    if not found:
+        hint = "pickup.py find PATTERN tells which backups do"
+        raise UsageError(f"backup {backup.id} holds no file that matches {wish.patterns}", hint=hint)
+    return found
+
+
+def _selected(manifest: Manifest, only: Sequence[str], good: bool = False) -> Chosen:
+    """List the artefacts of what is named, or of all entries where nothing is, each once; with `good`, those of entries
+    without failure.
+    """
+    if not only:
+        entries = [entry for entry in manifest.entries if entry.status == "ok" or not good]
+        return [(entry, artefact) for entry in entries for artefact in entry.artefacts]
+    found = (pair for text in only for pair in _find_only(manifest, text, good))
+    return list({artefact.path: (entry, artefact) for entry, artefact in found}.values())
 
 
 def _without_lists(chosen: Chosen, only: Sequence[str]) -> Chosen:
@@ -170,9 +193,9 @@ def _restore_through(spool: Path, backup: Backup, chosen: Chosen, wish: Wish) ->
 def _find_only(manifest: Manifest, text: str, good: bool = False) -> Chosen:
     """Give the artefacts that `ENTRY` or `ENTRY/ARTEFACT` names; both may be written as they are or as stored."""
     for entry in manifest.entries:
-        if text in (entry.name, f"{entry.profile}/{entry.name}"):
+        if text in (entry.name, entry.label):
             return [(entry, artefact) for artefact in entry.artefacts] if entry.status == "ok" or not good else []
-        for prefix in (f"{entry.name}/", f"{entry.profile}/{entry.name}/"):
+        for prefix in (f"{entry.name}/", f"{entry.label}/"):
             name = text.removeprefix(prefix)
             found = [a for a in entry.artefacts if name in (a.name, PurePosixPath(a.path).name)]
             if text.startswith(prefix) and found:
@@ -189,9 +212,6 @@ def _with_paths(backup: Backup, chosen: Chosen, patterns: Sequence[str]) -> Chos
         for archive, contents in archives(entry):
             if archive.path in candidates and (contents is None or _mentions(backup, contents, wanted)):
                 found.append((entry, archive))
-    if not found:
-        hint = "pickup.py find PATTERN tells which backups do"
-        raise UsageError(f"backup {backup.id} holds no file that matches {' or '.join(patterns)}", hint=hint)
     return found
 
 

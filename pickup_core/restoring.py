@@ -5,15 +5,16 @@ import logging
 import os
 from pathlib import Path
 
-from pickup_core.catalogue import Backup
+from pickup_core.catalogue import LATEST, Backup
 from pickup_core.config import default_staging_area
 from pickup_core.errors import DamageError, PickupError, RefusedError, StoreError, UsageError
 from pickup_core.load import Origin, load, loadable, settings_of, spooled
 from pickup_core.reading import Reading, reading_of
 from pickup_core.report import explained
 from pickup_core.restore import Chosen, Wish, choose, restore, space_needed
+from pickup_core.room import Reserve
 from pickup_core.session import Session
-from pickup_core.staging import Reserve, Staging
+from pickup_core.staging import Staging
 from pickup_core.wording import age_of, counted, in_words, local_time
 
 log = logging.getLogger("pickup.commands")
@@ -32,8 +33,10 @@ def restore_command(session: Session) -> None:
         overwrite=options.overwrite,
         privileged=options.privileged and os.geteuid() == 0,
     )
-    if options.folder is not None and wish.to.resolve().is_relative_to(options.folder.resolve()):
-        raise RefusedError(f"--to {wish.to} lies in {options.folder}, whose backups it would change")
+    for place in reading.places:
+        root = Path(place.store.place)
+        if root.is_absolute() and wish.to.resolve().is_relative_to(root.resolve()):
+            raise RefusedError(f"--to {wish.to} lies in {root}, whose backups it would change")
     backup = _selected(reading, options, wish)
     with backup.catalogue.store:
         chosen = choose(backup, wish)
@@ -51,11 +54,13 @@ def _see_that_options_fit(options: argparse.Namespace) -> None:
     for name, value in (into_folder if options.into_server else into_server).items():
         if value:
             raise UsageError(f"{name} goes with {'--to' if options.into_server else '--into-server'}")
+    if options.before and options.backup != LATEST:
+        raise UsageError("--before chooses the latest backup, and does not go with a name")
 
 
 def _selected(reading: Reading, options: argparse.Namespace, wish: Wish) -> Backup:
-    """Give the newest backup over all places that a restore may take. A place that cannot be read is told, and one that
-    has a damaged one is warned about.
+    """Give the newest backup over all places that a restore may take. One that has none is told; one that cannot be
+    read, or has a damaged one, is warned about.
 
     Where there is none, raises `DamageError`, `UsageError` or `StoreError` with what each of the places said.
     """
@@ -65,17 +70,16 @@ def _selected(reading: Reading, options: argparse.Namespace, wish: Wish) -> Back
     for place in reading.places:
         try:
             with place.store:
-                backup = place.select(reading.job, options.backup, options.before, wish.holds, wish.which)
-                backup.manifest  # noqa: B018 - it raises where it is damaged, and another place may have a whole one
-                if not backup.has_folder:
-                    raise DamageError(f"{backup.folder} is missing, though {backup.manifest_path} is there")
+                backup = place.select(reading.job, options.backup, options.before, wish.lacks, wish.which)
+                if backup.trouble:
+                    raise DamageError(backup.trouble)
                 found.append(backup)
         except (PickupError, OSError) as error:
             failed.append(error)
             reasons.append(f"target {place.name}: {explained(error)}")
     if found:
         for failure, reason in zip(failed, reasons, strict=True):
-            log.log(logging.WARNING if isinstance(failure, DamageError) else logging.INFO, "%s", reason)
+            log.log(logging.INFO if isinstance(failure, UsageError) else logging.WARNING, "%s", reason)
         return max(found, key=lambda backup: backup.id)  # the first of those that are equal
     if any(isinstance(error, DamageError) for error in failed):
         raise DamageError("\n".join(reasons))
@@ -85,8 +89,7 @@ def _selected(reading: Reading, options: argparse.Namespace, wish: Wish) -> Back
 def _announce(backup: Backup, wish: Wish) -> None:
     """Say which backup it is, before anything is written."""
     if backup.status == "partial" and not wish.only:
-        missing = ", ".join(entry.name for entry in backup.manifest.entries if entry.status != "ok")
-        log.info("backup %s is partial: %s failed, or was not asked for", backup.id, missing)
+        log.info("backup %s is partial: %s", backup.id, backup.manifest.missing)
     log.info("from target %s: job %s, backup %s of %s (%s)", backup.catalogue.name, backup.job, backup.id,
              local_time(backup.started), age_of(backup.started))  # fmt: skip
 
@@ -95,9 +98,11 @@ def _restore_into_folder(reading: Reading, backup: Backup, chosen: Chosen, wish:
     count, space = counted(len(chosen), "artefact"), in_words(space_needed(chosen, wish))
     log.info("to %s: %s, taking up to %s meanwhile", wish.to, count, space)
     restored = restore(backup, chosen, wish)
-    log.info(
-        "restored %s", counted(restored.members, "file") if wish.paths else counted(restored.artefacts, "artefact")
-    )
+    is_of_files = wish.paths and not wish.as_stored
+    if is_of_files and not restored.members:
+        raise UsageError(f"backup {backup.id} holds no file that matches {wish.patterns}")
+    count = counted(restored.members, "file") if is_of_files else counted(restored.artefacts, "artefact")
+    log.info("restored %s", count)
     for sentence in restored.left_out(wish.privileged):
         log.info("%s", sentence)
     reading.remember("restore", target=backup.catalogue.name, backup=backup.id, to=str(wish.to), only=wish.only)
@@ -111,6 +116,8 @@ def _load_into_server(session: Session, reading: Reading, backup: Backup, chosen
         settings=settings_of(options.settings),
     )
     entries = loadable(chosen, origin, is_asked_for=bool(wish.only))
+    if options.as_name and len(entries) > 1:
+        raise UsageError(f"--as {options.as_name} can be the name of one thing only", hint="--only ENTRY/ARTEFACT")
     with Staging(wish.to, config.min_free if config else Reserve(0.0, 0)) as staging, staging.scratch() as scratch:
         artefacts = spooled(backup, entries, scratch)
         for each in entries:

@@ -21,13 +21,12 @@ from pickup_core.instructions import checksums, restore_text
 from pickup_core.lock import job_lock
 from pickup_core.manifest import EntryRecord, Manifest, StoredFile, backup_id
 from pickup_core.publish import mark_text
-from pickup_core.report import Outcome, Report
+from pickup_core.report import Report
+from pickup_core.room import Room, needed_room
 from pickup_core.staging import Staging
 from pickup_core.wording import in_words
 
 log = logging.getLogger("pickup.run")
-
-_MARGIN = 1.2
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,11 @@ def run(config: Config, wish: RunWish, report: Report) -> None:
         last = history.last_backup()
         started = _start_after(last)
         if last and backup_id(started) < last:  # said once: the next run compares with this one
-            report.warn(f"job {config.job}", Outcome(), f"the clock stands before the last backup, {last}")
+            report.warn(f"job {config.job}", f"the clock stands before the last backup, {last}")
         history.add("start", backup=backup_id(started), only=wish.only)
         log.info("job %s, backup %s", config.job, backup_id(started))
-        last_sizes = history.last_sizes()
-        _warn_of_space(staging, [last_sizes.get(entry.label, {}) for entry in generators], report)
+        stored, last_sizes = history.last_sizes(), history.last_sizes("uncompressed")
+        warn_of_room(staging.room(), needed_room([stored.get(entry.label, {}) for entry in generators]), report)
         records = []
         for entry in config.generators:
             note(f"at work on {entry.label}")
@@ -105,17 +104,12 @@ def _start_after(last: str | None) -> datetime:
     return _now().replace(microsecond=0)
 
 
-def _warn_of_space(staging: Staging, last_sizes: Sequence[dict[str, int]], report: Report) -> None:
-    """Warn before anything is written where the last sizes, and a fifth more, will not fit."""
-    needed, free = needed_space(last_sizes), staging.free()
-    if needed > free:
-        sentence = f"this run will need about {in_words(needed)}, but only {in_words(max(0, free))} may be written"
-        report.warn("staging area", Outcome(), f"{sentence}. Hint: make room, or see MIN_FREE and STAGING_AREA")
-
-
-def needed_space(last_sizes: Sequence[dict[str, int]]) -> int:
-    """Estimate the bytes that a run takes: those of the last one, and a fifth more."""
-    return int(_MARGIN * sum(sum(sizes.values()) for sizes in last_sizes))
+def warn_of_room(room: Room, needed: int, report: Report) -> None:
+    """Warn before anything is written where what a run will probably need does not fit."""
+    if room.writable < max(needed, 1):
+        kept = f"of {in_words(room.free)} that are free, MIN_FREE keeps {in_words(room.kept)}"
+        sentence = f"{kept}, and a run will need about {in_words(needed)}" if needed else kept
+        report.warn("staging area", f"{sentence}\nHint: make room, or see MIN_FREE and STAGING_AREA in the config")
 
 
 def _completed(

@@ -8,47 +8,24 @@ import contextlib
 import fcntl
 import logging
 import os
-import re
 import shutil
 import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from pickup_core.artefact import STAGING_MARK
 from pickup_core.errors import ConfigError, PickupError
+from pickup_core.room import Reserve, Room, room_in
 from pickup_core.trust import check_way_to, private_folder
 
-_MARK = "PICKUP-STAGING"
-_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _CHECK_EVERY = 8 * 1024 * 1024
 _LEFTOVER_AGE = 3600
 
 log = logging.getLogger("pickup.staging")
-
-
-@dataclass(frozen=True)
-class Reserve:
-    """How much of a file system stays free: the larger of a share of it and a number of bytes."""
-
-    share: float
-    size: int
-
-    @classmethod
-    def parse(cls, value: object) -> "Reserve":
-        """Read `0`, a number of bytes, `"2 GiB"` or `"5%"`. Raises `ValueError`."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%|[KMGT]iB|B|)", str(value))
-        if found is None or isinstance(value, bool) or (found[2] == "%" and float(found[1]) >= 100):
-            raise ValueError('should be a number of bytes, a size like "2 GiB" or a share like "5%"')
-        number = float(found[1])
-        return cls(number / 100, 0) if found[2] == "%" else cls(0.0, int(number * _UNITS[found[2]]))
-
-    def of(self, total: int) -> int:
-        """Give the bytes that stay free on a file system of `total` bytes."""
-        return max(int(total * self.share), self.size)
 
 
 class Staging:
@@ -88,7 +65,7 @@ class Staging:
         self._run = Path(tempfile.mkdtemp(prefix="run-", dir=self._area))
         self._lock = os.open(self._run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        (self._run / _MARK).touch(mode=0o600)
+        (self._run / STAGING_MARK).touch(mode=0o600)
         self.backup = self._run / "backup"
         self.backup.mkdir(mode=0o700)
 
@@ -110,9 +87,9 @@ class Staging:
         with StagedFile(self.backup / path, Reserve(0.0, 0)) as file:
             file.write(data)
 
-    def free(self) -> int:
-        """Give how many bytes may still be written before `MIN_FREE` is reached."""
-        return _free(self._run, self._reserve)
+    def room(self) -> Room:
+        """Give the room that there is for what is staged."""
+        return room_in(self._run, self._reserve)
 
     def keep(self, name: str) -> Path:
         """Keep the backup folder of this run beyond its end, and give its new path. One that was kept before goes."""
@@ -127,7 +104,7 @@ class Staging:
     def discard_kept(self, name: str) -> None:
         """Remove what an earlier run kept under this name, if anything."""
         for kept in (self._area / f"kept-{name}", *self._area.glob(f"kept-{name}~*")):
-            if (kept / _MARK).is_file() and not kept.is_symlink():
+            if (kept / STAGING_MARK).is_file() and not kept.is_symlink():
                 _remove(kept)
                 log.info("staging area: removed %s, which an earlier run had kept", kept)
 
@@ -142,11 +119,10 @@ class StagedFile:
     def __init__(self, path: Path, reserve: Reserve) -> None:
         self.path = path
         self._reserve = reserve
-        self._unchecked = 0
+        self._unchecked = _CHECK_EVERY  # so that the first block is checked: its source may have taken room before
 
     def __enter__(self) -> "StagedFile":
         _make(self.path.parent)
-        self._check_space()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self.path, flags, 0o600)
         return self
@@ -159,9 +135,9 @@ class StagedFile:
                 view = view[os.write(self._descriptor, view) :]
         except OSError as error:  # which does not name the file by itself
             raise OSError(error.errno, error.strerror, str(self.path)) from error
-        self._unchecked += len(data)
         if self._unchecked >= _CHECK_EVERY:
             self._check_space()
+        self._unchecked += len(data)
         return len(data)
 
     def __exit__(
@@ -182,14 +158,9 @@ class StagedFile:
 
     def _check_space(self) -> None:
         self._unchecked = 0
-        if _free(self.path.parent, self._reserve) < 0:
+        if room_in(self.path.parent, self._reserve).writable <= 0:
             what = f"the file system of {self.path.parent} has fallen below MIN_FREE; writing stops before it is full"
             raise PickupError(what, hint="make room, or lower MIN_FREE or move STAGING_AREA in the config")
-
-
-def _free(folder: Path, reserve: Reserve) -> int:
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize - reserve.of(status.f_blocks * status.f_frsize)
 
 
 def _check_area(area: Path) -> None:
@@ -219,7 +190,7 @@ def _clear_leftovers(area: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    if not (folder / _MARK).is_file():
+    if not (folder / STAGING_MARK).is_file():
         if time.time() - folder.stat().st_mtime > _LEFTOVER_AGE:
             with contextlib.suppress(OSError):  # it holds something, so it is none of ours
                 folder.rmdir()
@@ -240,7 +211,7 @@ def _remove(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             _delete(path)
-        elif path.name != _MARK:
+        elif path.name != STAGING_MARK:
             path.unlink()
     shutil.rmtree(folder)
 

@@ -20,6 +20,8 @@ def verify(backup: Backup) -> list[str]:
         return [error.message]
     except UnfinishedError:
         return [f"{backup.manifest_path}: the manifest is cut off"]
+    if not backup.has_folder:
+        return [f"{backup.folder} is missing, with all of its files"]
     findings = []
     sizes = dict(walk(store, backup.folder))
     for file in manifest.files:
