@@ -58,14 +58,14 @@ API_VERSION = (1, 0)
 
 RESTORE = r"""
     # users, roles and grants; before the databases, and once more after them, for the grants on single tables:
-    mariadb --binary-mode --force < users.sql
+    mariadb --binary-mode --comments --force < users.sql
     # a database, which comes with its name and its character set (MySQL's program is called mysql):
-    mariadb --binary-mode --max-allowed-packet=1G < NAME.sql
+    mariadb --binary-mode --comments --max-allowed-packet=1G < NAME.sql
     # the same under another name, to fetch one table from:
     sed -E 's#^(CREATE DATABASE /\*!32312 IF NOT EXISTS\*/|USE|ALTER DATABASE) `NAME`#\1 `COPY`#' NAME.sql > COPY.sql
-    mariadb --binary-mode --max-allowed-packet=1G < COPY.sql
+    mariadb --binary-mode --comments --max-allowed-packet=1G < COPY.sql
     # a program that stops at the first line ("enable the sandbox mode") is older than the server was:
-    sed 1d NAME.sql | mysql --binary-mode
+    sed 1d NAME.sql | mysql --binary-mode --comments
 """
 
 log = logging.getLogger("pickup.mysql")
@@ -79,7 +79,8 @@ _SHOWN = 5
 _TIMEOUT = 300
 _CLEAN = Terms(env={"MYSQL_PWD": None})
 _DUMP_OPTIONS = ("--single-transaction", "--quick", "--routines", "--triggers", "--events", "--hex-blob",
-                 "--default-character-set=utf8mb4", "--max-allowed-packet=1G")  # fmt: skip
+                 "--default-character-set=utf8mb4", "--max-allowed-packet=1G",
+                 "--skip-add-locks")  # fmt: skip  # between LOCK TABLES no column gets its default from a sequence
 _DUMP_OPTIONS_WHERE_KNOWN = ("--no-tablespaces", "--dump-history", "--set-gtid-purged=OFF", "--column-statistics=0")
 _NOT_FOR_DUMP = ("comments", "compact", "result-file", "tab", "xml", "databases", "all-databases", "tables", "system",
                  "no-create-db", "add-drop-database", "default-character-set", "compatible", "quote-names", "log-error",
@@ -88,7 +89,8 @@ _NOT_FOR_DUMP = ("comments", "compact", "result-file", "tab", "xml", "databases"
 _END = re.compile(rb"\n-- Dump completed[^\n]*\n*\Z")
 _LONGEST_END = 4096
 _LONGEST_HEAD = 65_536
-_LONGEST_MATCH = 1024  # of a name no more than 64 characters fit into a database's name
+_LONGEST_MATCH = 4096  # of a line, as far as the database's name
+_NO_ACCOUNT = (1133, 1141, 1396)
 _NOT_THERE_YET = ("1146", "1305")  # no such table, no such routine
 _NAME = r"`(?:[^`]|``)*`"
 _GRANT = re.compile(rf"GRANT (.+) ON (?:TABLE )?(\*|{_NAME})\.(\*|{_NAME}) TO ", re.DOTALL)
@@ -98,7 +100,7 @@ _RIGHTS_HINT = "give the user the rights that the manual names, or say users=Fal
 
 
 class Config(Options):
-    host: str | None = Field(None, pattern=r"\A[A-Za-z0-9:][A-Za-z0-9.:_-]*\Z")
+    host: str | None = Field(None, pattern="^[A-Za-z0-9:][A-Za-z0-9.:_-]*$")
     """The server's host, to be reached over the network. By default it is the server of this machine, by its socket."""
     port: int = Field(3306, ge=1, le=65535)
     """The server's port, where `host` is given."""
@@ -431,6 +433,20 @@ class _Server:
             for kind in ("table", "routine", "event")
         )
 
+    def about_account(self, question: str, account: str) -> list[str]:
+        """Give the lines of an answer, none where the server has the account in its table only and does not use it:
+        one of a host name, under --skip-name-resolve.
+        """
+        import pymysql
+
+        try:
+            return [str(row[0]) for row in self.rows(f"{question} {account}")]
+        except pymysql.MySQLError as error:
+            if error.args[0] not in _NO_ACCOUNT:
+                raise
+            log.info("the server does not use account %s, so it is left out: %s", account, _reason(error))
+            return []
+
     def is_encrypted(self) -> bool:
         return bool(self.rows("SHOW STATUS LIKE 'Ssl_cipher'")[0][1])
 
@@ -583,6 +599,9 @@ def _cautions(server: _Server, login: _Login, tool: "_Tool") -> Iterator[str]:
         yield f"{tool.label} is not made for {server.label}: what only that one has may be missing"
     elif _numbers(tool.version) < _numbers(server.version):
         yield f"{tool.label} is older than {server.label}: it may not know all that is in there"
+    if not tool.knows("--network-timeout"):
+        [(_, seconds)] = server.rows("SHOW VARIABLES LIKE 'net_write_timeout'")
+        yield f"the server gives up a dump of which nothing is read for {seconds} seconds, its net_write_timeout"
     if login.host and not server.is_encrypted():
         yield f"the connection to {login.place} is not encrypted; tls=True insists on it"
 
@@ -649,9 +668,12 @@ def _dump_command(tool: _Tool, options: Path) -> list[str]:
 
 
 def _load_command(tool: _Tool, options: Path) -> list[str]:
-    """Without --binary-mode the program would change line ends, and could be told by a dump to start others."""
-    return [tool.program, f"--defaults-file={options}", "--binary-mode", "--default-character-set=utf8mb4",
-            "--max-allowed-packet=1G"]  # fmt: skip
+    """Without --binary-mode the program would change line ends, and could be told by a dump to start others; without
+    --comments it would take them out of routines.
+    """
+    quiet = ["--skip-print-query-on-error"] if tool.knows("--print-query-on-error") else []
+    return [tool.program, f"--defaults-file={options}", "--binary-mode", "--comments",
+            "--default-character-set=utf8mb4", "--max-allowed-packet=1G", *quiet]  # fmt: skip
 
 
 def _argument(name: str) -> str:
@@ -696,7 +718,11 @@ def _about(name: str) -> Iterator[None]:
     try:
         yield
     except PickupError as error:
-        raise PickupError(f"database {name!r}: {error.message}", error.hint) from error
+        lost = "Error 2013" in error.message  # https://mariadb.com/kb/en/mariadb-error-codes/
+        hint = (
+            "did the connection break, or did nobody read for the server's net_write_timeout?" if lost else error.hint
+        )
+        raise PickupError(f"database {name!r}: {error.message}", hint) from error
 
 
 @contextlib.contextmanager
@@ -727,19 +753,21 @@ def _is_like_users(database: str) -> bool:
 def _account_statements(server: _Server) -> str:
     """Give the statements that make the users, roles and grants of this server on another one."""
     accounts, roles = _accounts(server)
-    lines = ["SET NAMES utf8mb4", "SET SESSION sql_mode = ''"]
-    lines += [f"CREATE ROLE IF NOT EXISTS {role}" for role in roles if role != "PUBLIC"]
-    defaults = []
+    first = ["SET NAMES utf8mb4", "SET SESSION sql_mode = ''"]
+    first += [f"CREATE ROLE IF NOT EXISTS {role}" for role in roles if role != "PUBLIC"]
+    grants: list[str] = []
+    last: list[str] = []
     for account in accounts:
-        created = str(server.rows(f"SHOW CREATE USER {account}")[0][0])
-        if found := _DEFAULT_ROLE.search(created):  # MySQL's, which holds only once the role was granted
-            created = created.replace(found[0], "", 1)
-            defaults.append(f"SET DEFAULT ROLE {found[1]} TO {account}")
-        lines.append(created.replace("CREATE USER ", "CREATE USER IF NOT EXISTS ", 1))
+        created = server.about_account("SHOW CREATE USER", account)
+        for line in created:
+            if found := _DEFAULT_ROLE.search(line):  # MySQL's, which holds only once the role was granted
+                last.append(f"SET DEFAULT ROLE {found[1]} TO {account}")
+            plain = line.replace(found[0], "", 1) if found else line
+            first.append(plain.replace("CREATE USER ", "CREATE USER IF NOT EXISTS ", 1))
     for grantee in (*roles, *accounts):
-        found_grants = [_grant(str(row[0]), grantee) for row in server.rows(f"SHOW GRANTS FOR {grantee}")]
-        lines += [grant for grant in found_grants if grant]
-    return f"-- Users, roles and grants of {server.label}\n\n" + "".join(f"{line};\n" for line in lines + defaults)
+        grants += filter(None, (_grant(line, grantee) for line in server.about_account("SHOW GRANTS FOR", grantee)))
+    lines = "".join(f"{line};\n" for line in [*first, *grants, *last])
+    return f"-- Users, roles and grants of {server.label}\n\n{lines}"
 
 
 def _accounts(server: _Server) -> tuple[list[str], list[str]]:
@@ -850,14 +878,17 @@ def _load_users(command: Sequence[str], artefact: Stored) -> Sequence[str]:
 
 
 class _Renamed:
-    """A dump as a stream, in which the lines that name its database name another one. Rows are never touched: in them
-    a line end is written as an escape.
+    """A dump as a stream, in which the lines that name its database name another one.
+
+    They create it, make it the current one, change its character set, or take a default from one of its sequences.
+    Rows are never touched: in them a line end is written as an escape. Nor is what a routine names by itself.
     """
 
     def __init__(self, stream: Readable, load: _Load, keeps_first_line: bool) -> None:
         old, self._new = (_quoted(name).encode() for name in (load.database, load.target))
         self._lines = re.compile(
-            rb"\n((?:CREATE DATABASE (?:/\*!\d+ IF NOT EXISTS\*/ )?|USE |ALTER DATABASE ))" + re.escape(old)
+            rb"\n(CREATE DATABASE (?:/\*!\d+ IF NOT EXISTS\*/ )?|USE |ALTER DATABASE |  `[^\n]* DEFAULT nextval\()"
+            + re.escape(old)
         )
         self._stream = stream
         self._rest = b"" if keeps_first_line else self._without_sandbox()

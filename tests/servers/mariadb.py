@@ -125,7 +125,7 @@ def fill(server: MariaDB, database: str, size: int = 40, seed: int = 7) -> None:
     chance = random.Random(seed)
     name = quoted(database)
     server.run(f"CREATE DATABASE {name} CHARACTER SET latin1 COLLATE latin1_german1_ci")
-    server.run(*_TABLES, database=database)
+    server.run(*_TABLES.split("\n;;\n"), database=database)
     with server.connection(database=database) as connection, connection.cursor() as cursor:
         texts = [*_TEXTS, *("".join(chance.choices("abcäöü '\\\n", k=90)) for _ in range(20))]
         people = [(n, f"{chance.choice(texts)} {n}") for n in range(1, size + 1)]
@@ -145,87 +145,130 @@ def fill(server: MariaDB, database: str, size: int = 40, seed: int = 7) -> None:
         cursor.execute("UPDATE prices SET price = 11 WHERE id = 1")
         cursor.execute("DELETE FROM prices WHERE id = 2")
         cursor.execute("SELECT NEXTVAL(numbers)")
-    server.run(*(code.replace("NAME", name) for code in _CODE), database=database)
+    server.run(*_CODE.split("\n;;\n"), database=database)
     server.run(f"ALTER DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
 
 
-_TABLES = (
-    "CREATE SEQUENCE numbers START WITH 5 INCREMENT BY 3 CYCLE MAXVALUE 1000000",
-    "CREATE TABLE customers (id INT PRIMARY KEY AUTO_INCREMENT, name VARCHAR(200) CHARACTER SET utf8mb4 COLLATE"
-    " utf8mb4_bin, number INT DEFAULT NEXTVAL(numbers), UNIQUE KEY (name)) COMMENT 'people; `all` of ''em\n-- there'",
-    "CREATE TABLE `Örders` (id INT PRIMARY KEY AUTO_INCREMENT, customer INT NOT NULL, count INT, price DECIMAL(10, 2),"
-    " total DECIMAL(12, 2) AS (count * price) STORED, twice INT AS (count * 2) VIRTUAL, note TEXT CHARACTER SET utf8mb4,"
-    " at DATETIME(6), changed TIMESTAMP DEFAULT '2020-01-01 00:00:00', KEY (at), FULLTEXT KEY (note),"
-    " CONSTRAINT `who's` FOREIGN KEY (customer) REFERENCES customers (id), CONSTRAINT some CHECK (count > 0))",
-    "CREATE TABLE pictures (id INT PRIMARY KEY AUTO_INCREMENT, content LONGBLOB, flags BIT(7))",
-    "CREATE TABLE sets (a VARCHAR(20), b VARCHAR(20) CHARACTER SET ucs2, c VARCHAR(20) CHARACTER SET koi8r COLLATE"
-    " koi8r_bin, d VARBINARY(9), e POINT, f JSON, g ENUM('ß', 'ä'))",
-    "CREATE TABLE parts (id INT, day DATE) PARTITION BY RANGE (YEAR(day)) (PARTITION old VALUES LESS THAN (2000),"
-    " PARTITION new VALUES LESS THAN MAXVALUE)",
-    "INSERT INTO parts VALUES (1, '1999-01-01'), (2, '2024-02-29'), (3, NULL)",
-    "CREATE TABLE plain (n INT) ENGINE=MyISAM",
-    "CREATE TABLE prices (id INT PRIMARY KEY, price INT) WITH SYSTEM VERSIONING",
-    "CREATE TABLE `a``b c/d.e` (`col ``1` INT)",
-    "INSERT INTO `a``b c/d.e` VALUES (NULL), (-1)",
+_TABLES = r"""
+CREATE SEQUENCE numbers START WITH 5 INCREMENT BY 3 CYCLE MAXVALUE 1000000
+;;
+CREATE TABLE customers (
+    id INT PRIMARY KEY AUTO_INCREMENT,
+    name VARCHAR(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
+    number INT DEFAULT NEXTVAL(numbers),
+    UNIQUE KEY (name)
+) COMMENT 'people; `all` of ''em\n-- there'
+;;
+CREATE TABLE `Örders` (
+    id INT PRIMARY KEY AUTO_INCREMENT,
+    customer INT NOT NULL,
+    count INT,
+    price DECIMAL(10, 2),
+    total DECIMAL(12, 2) AS (count * price) STORED,
+    twice INT AS (count * 2) VIRTUAL,
+    note TEXT CHARACTER SET utf8mb4,
+    at DATETIME(6),
+    changed TIMESTAMP DEFAULT '2020-01-01 00:00:00',
+    KEY (at),
+    FULLTEXT KEY (note),
+    CONSTRAINT `who's` FOREIGN KEY (customer) REFERENCES customers (id),
+    CONSTRAINT some CHECK (count > 0)
 )
+;;
+CREATE TABLE pictures (id INT PRIMARY KEY AUTO_INCREMENT, content LONGBLOB, flags BIT(7))
+;;
+CREATE TABLE sets (
+    a VARCHAR(20),
+    b VARCHAR(20) CHARACTER SET ucs2,
+    c VARCHAR(20) CHARACTER SET koi8r COLLATE koi8r_bin,
+    d VARBINARY(9),
+    e POINT,
+    f JSON,
+    g ENUM('ß', 'ä')
+)
+;;
+CREATE TABLE parts (id INT, day DATE) PARTITION BY RANGE (YEAR(day)) (
+    PARTITION old VALUES LESS THAN (2000),
+    PARTITION new VALUES LESS THAN MAXVALUE
+)
+;;
+INSERT INTO parts VALUES (1, '1999-01-01'), (2, '2024-02-29'), (3, NULL)
+;;
+CREATE TABLE plain (n INT) ENGINE=MyISAM
+;;
+CREATE TABLE prices (id INT PRIMARY KEY, price INT) WITH SYSTEM VERSIONING
+;;
+CREATE TABLE `a``b c/d.e` (`col ``1` INT)
+;;
+INSERT INTO `a``b c/d.e` VALUES (NULL), (-1)
+"""
 
-_CODE = (
-    "CREATE VIEW `Große` AS SELECT o.id, o.note, c.name FROM `Örders` o JOIN customers c ON c.id = o.customer",
-    "CREATE ALGORITHM=MERGE SQL SECURITY INVOKER VIEW cheap AS SELECT id, price FROM `Örders` WHERE price < 50"
-    " WITH LOCAL CHECK OPTION",
-    "CREATE VIEW a_view_of_a_view AS SELECT count(*) AS n FROM `Große`",
-    "CREATE FUNCTION double_it(n INT) RETURNS INT DETERMINISTIC COMMENT 'x\n' BEGIN\r\n  DECLARE text_ VARCHAR(99)"
-    " DEFAULT 'Grüße\nUSE `other`;\n';\n  RETURN n * 2;\nEND",
-    "CREATE PROCEDURE add_one(IN what TEXT, OUT id INT) MODIFIES SQL DATA SQL SECURITY INVOKER BEGIN\n"
-    "  INSERT INTO plain VALUES (1); -- and then;\n  INSERT INTO NAME.plain VALUES (2);\nEND",
-    "CREATE TRIGGER before_customer BEFORE INSERT ON customers FOR EACH ROW BEGIN SET NEW.name = TRIM(NEW.name); END",
-    "CREATE TRIGGER after_customer AFTER UPDATE ON customers FOR EACH ROW FOLLOWS_NOTHING".replace(
-        "FOLLOWS_NOTHING", "INSERT INTO plain VALUES (NEW.id)"
-    ),
-    "CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 00:00:00' ON COMPLETION PRESERVE DISABLE COMMENT"
-    " 'ä' DO BEGIN DELETE FROM plain WHERE n > 1000; END",
-    "SET SESSION sql_mode = 'ORACLE'",
-    "CREATE PACKAGE tools AS FUNCTION one RETURN INT; END",
-    "CREATE PACKAGE BODY tools AS FUNCTION one RETURN INT AS BEGIN RETURN 1; END; END",
-)
+_CODE = """
+CREATE VIEW `Große` AS SELECT o.id, o.note, c.name FROM `Örders` o JOIN customers c ON c.id = o.customer
+;;
+CREATE ALGORITHM=MERGE SQL SECURITY INVOKER VIEW cheap AS SELECT id, price FROM `Örders` WHERE price < 50
+WITH LOCAL CHECK OPTION
+;;
+CREATE VIEW a_view_of_a_view AS SELECT count(*) AS n FROM `Große`
+;;
+CREATE FUNCTION double_it(n INT) RETURNS INT DETERMINISTIC COMMENT 'x' BEGIN\r
+    DECLARE text_ VARCHAR(99) DEFAULT 'Grüße
+USE `other`;
+';
+    RETURN n * 2;
+END
+;;
+CREATE PROCEDURE add_one(IN what TEXT, OUT id INT) MODIFIES SQL DATA SQL SECURITY INVOKER BEGIN
+    INSERT INTO plain VALUES (1); -- and then;
+END
+;;
+CREATE TRIGGER before_customer BEFORE INSERT ON customers FOR EACH ROW BEGIN SET NEW.name = TRIM(NEW.name); END
+;;
+CREATE TRIGGER after_customer AFTER UPDATE ON customers FOR EACH ROW INSERT INTO plain VALUES (NEW.id)
+;;
+CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 00:00:00' ON COMPLETION PRESERVE DISABLE COMMENT 'ä'
+DO BEGIN DELETE FROM plain WHERE n > 1000; END
+;;
+SET SESSION sql_mode = 'ORACLE'
+;;
+CREATE PACKAGE tools AS FUNCTION one RETURN INT; END
+;;
+CREATE PACKAGE BODY tools AS FUNCTION one RETURN INT AS BEGIN RETURN 1; END; END
+"""
 
 
 def everything_in(server: MariaDB, database: str) -> dict[str, Any]:
-    """Give all that a restored database must have in common with its original."""
-    here = quoted(database)
-    facts: dict[str, Any] = {
-        "database": server.rows(
-            "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata"
-            " WHERE schema_name = %s",
-            [database],
-        )
-    }
+    """Give all that a restored database must have in common with its original, whatever its name is."""
+    facts: dict[str, Any] = {}
+    for kind in ("schemata", "routines", "triggers", "events", "parameters", "views"):
+        column = {"schemata": "schema_name", "parameters": "specific_schema", "views": "table_schema"}
+        where = column.get(kind, kind.removesuffix("s") + "_schema")
+        facts[kind] = _described(server, f"SELECT * FROM information_schema.{kind} WHERE {where} = %s", database)
     kinds = "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = %s"
     for table, kind in server.rows(kinds, [database]):
-        [created] = server.run("SET sql_quote_show_create = 1", f"SHOW CREATE TABLE {quoted(table)}", database=database)
-        content: Any = None
-        if kind in ("BASE TABLE", "SYSTEM VERSIONED"):
-            every = " FOR SYSTEM_TIME ALL" if kind == "SYSTEM VERSIONED" else ""
-            content = (
-                server.rows(f"CHECKSUM TABLE {here}.{quoted(table)} EXTENDED")[0][1],
-                server.rows(f"SELECT count(*) FROM {here}.{quoted(table)}{every}"),
-            )
+        name = f"{quoted(database)}.{quoted(table)}"
+        facts[f"{kind} {table}"] = [server.rows(f"SHOW CREATE TABLE {name}")[0][1].replace(f"{quoted(database)}.", "")]
         if kind == "SEQUENCE":
-            content = server.rows(f"SELECT next_not_cached_value FROM {here}.{quoted(table)}")
-        facts[f"{kind} {table}"] = (created[1], content)
-    for kind, columns in (
-        ("routines", "routine_name, routine_type, routine_definition, sql_mode, security_type, definer, routine_comment,"
-         " character_set_client, collation_connection, database_collation, sql_data_access"),
-        ("triggers", "trigger_name, action_timing, event_manipulation, event_object_table, action_statement, sql_mode,"
-         " definer, character_set_client, collation_connection, database_collation"),
-        ("events", "event_name, event_definition, interval_value, interval_field, starts, status, on_completion,"
-         " event_comment, sql_mode, definer, time_zone, database_collation"),
-        ("parameters", "specific_name, parameter_name, parameter_mode, data_type, ordinal_position"),
-    ):  # fmt: skip
-        column = {"parameters": "specific"}.get(kind, kind.removesuffix("s")) + "_schema"
-        question = f"SELECT {columns} FROM information_schema.{kind} WHERE {column} = %s ORDER BY 1, 2, 5"
-        facts[kind] = server.rows(question, [database])
+            facts[f"{kind} {table}"] += server.rows(f"SELECT next_not_cached_value FROM {name}")
+        elif kind != "VIEW":
+            every = " FOR SYSTEM_TIME ALL" if kind == "SYSTEM VERSIONED" else ""
+            facts[f"{kind} {table}"] += server.rows(f"SELECT count(*) FROM {name}{every}")
+            facts[f"{kind} {table}"] += [server.rows(f"CHECKSUM TABLE {name} EXTENDED")[0][1]]
     return facts
+
+
+def _described(server: MariaDB, question: str, database: str) -> list[list[str]]:
+    """Give what a table of `information_schema` says, but for moments and for the name of the database."""
+    with server.connection() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
+        cursor.execute(question, [database])
+        return sorted(
+            [
+                f"{column}={str(value).replace(f'{quoted(database)}.', '')}"
+                for column, value in row.items()
+                if column not in ("CREATED", "LAST_ALTERED", "LAST_EXECUTED") and value != database
+            ]
+            for row in cursor.fetchall()
+        )
 
 
 def all_grants(server: MariaDB) -> dict[str, list[str]]:
