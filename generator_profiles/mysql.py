@@ -5,7 +5,7 @@ Example entry::
     dict(
         name="shop",
         profile="mysql",
-        config=dict(user="pickup", password=secret_file("/etc/pickup/mysql.password"), exclude=["test*"]),
+        config=dict(database=["shop", "crm_*"], exclude=["*_test"]),
     )
 
 Without any option it connects through the server's socket as the system user that runs Pickup, and dumps every
@@ -48,7 +48,6 @@ from pickup_core.api import (
     Secret,
     Stored,
     Terms,
-    failure,
     feed,
     output_of,
     require_program,
@@ -73,6 +72,7 @@ log = logging.getLogger("pickup.mysql")
 _USERS = "users"
 _SUFFIX = ".sql"
 _OF_SERVER = ("information_schema", "performance_schema", "sys", "mysql")
+_ROOTS = tuple(("root", host) for host in ("localhost", "127.0.0.1", "::1"))  # which every server has, as it wants
 _FOLDER_NO_DATABASE = "#mysql50#lost+found"  # in a data folder that is a file system of its own
 _SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")  # noqa: S108 - MySQL's default
 _SHOWN = 5
@@ -121,7 +121,7 @@ class Config(Options):
     """With `tls`, the file of a certificate that the server asks for."""
     ssl_key: Path | None = None
     """With `tls`, the file of the key of `ssl_cert`."""
-    database: str | list[str] = Field("*", min_length=1)
+    database: str | list[str] = "*"
     """The databases: a name or a pattern, or several."""
     exclude: list[str] = []
     """Names and patterns of databases that are left out."""
@@ -140,9 +140,10 @@ class Config(Options):
     @field_validator("database")
     @classmethod
     def _are_databases(cls, value: str | list[str]) -> str | list[str]:
-        for name in [value] if isinstance(value, str) else value:
-            if not name:
-                raise ValueError("names a database with no name")
+        names = [value] if isinstance(value, str) else value
+        if not names or not all(names):
+            raise ValueError("names no database")
+        for name in names:
             if name.casefold() in _OF_SERVER:
                 raise ValueError(f"names {name}, which belongs to the server; users and grants come as users.sql")
         return value
@@ -466,7 +467,7 @@ def _connected(login: _Login) -> Iterator[_Server]:
             port=login.port,
             unix_socket=str(login.socket) if login.host is None else None,
             user=login.user,
-            password=login.password.reveal() if login.password else "",
+            password=login.password.reveal().encode() if login.password else b"",
             charset="utf8mb4",
             sql_mode="",
             autocommit=True,
@@ -718,10 +719,8 @@ def _about(name: str) -> Iterator[None]:
     try:
         yield
     except PickupError as error:
-        lost = "Error 2013" in error.message  # https://mariadb.com/kb/en/mariadb-error-codes/
-        hint = (
-            "did the connection break, or did nobody read for the server's net_write_timeout?" if lost else error.hint
-        )
+        is_lost = "Error 2013" in error.message  # https://mariadb.com/kb/en/mariadb-error-codes/
+        hint = "did the connection break, or nobody read for the server's net_write_timeout?" if is_lost else error.hint
         raise PickupError(f"database {name!r}: {error.message}", hint) from error
 
 
@@ -779,7 +778,7 @@ def _accounts(server: _Server) -> tuple[list[str], list[str]]:
     for user, host, is_role in server.rows(f"SELECT user, host, {kind} FROM mysql.user ORDER BY user, host"):  # noqa: S608
         if is_role == "Y":
             roles.append("PUBLIC" if user == "PUBLIC" else _quoted(user))
-        elif (user, host) != ("root", "localhost") and not user.startswith(("mysql.", "mariadb.")):
+        elif (user, host) not in _ROOTS and not user.startswith(("mysql.", "mariadb.")):
             accounts.append(f"{_quoted(user)}@{_quoted(host)}")
     return accounts, roles
 
@@ -870,7 +869,10 @@ def _load_users(command: Sequence[str], artefact: Stored) -> Sequence[str]:
         errors = [line for line in lines if line.startswith("ERROR ")]
         later = [line for line in errors if line.split()[1] in _NOT_THERE_YET]
         if len(later) < len(errors) or (status != 0 and not errors):
-            raise failure(command[0], status, [line for line in errors or lines if line not in later])
+            wrong = [line for line in errors or lines if line not in later]
+            raise PickupError(
+                f"users and grants: {_listed(wrong)}", hint="the others are loaded, no database is"
+            )
         return Judgement(warnings=tuple(later))
 
     with artefact.open() as stream:

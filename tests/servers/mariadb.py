@@ -21,14 +21,15 @@ USER = "mysql"
 
 @dataclass(frozen=True)
 class MariaDB:
-    """A server that runs: root comes in by the socket, without a password."""
+    """A server that runs: root comes in by the socket, without a password. `root` is a connection that stays open."""
 
     folder: Path
     port: int
+    root: Any
 
     @property
     def socket(self) -> Path:
-        return self.folder / "s.sock"
+        return _socket(self.folder)
 
     def config(self, **options: Any) -> dict[str, Any]:
         """Give the config of an entry that connects as root, or as `user`, by the socket."""
@@ -37,21 +38,21 @@ class MariaDB:
     def by_network(self, **options: Any) -> dict[str, Any]:
         return {"host": "127.0.0.1", "port": self.port, **options}
 
-    @contextlib.contextmanager
-    def connection(self, **options: Any) -> Iterator[Any]:
-        options = {"unix_socket": str(self.socket), "user": "root", "charset": "utf8mb4", "autocommit": True, **options}
-        with pymysql.connect(**options) as connection:
-            yield connection
+    def connection(self, **options: Any) -> Any:
+        """Connect anew, to be used in a `with`."""
+        return _connection(self.folder, **options)
 
     def rows(self, statement: str, values: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
-        return self.run(statement, values=values)
+        """Give the rows that a statement has for root."""
+        with self.root.cursor() as cursor:
+            cursor.execute(statement, values)
+            return list(cursor.fetchall())
 
-    def run(self, *statements: str, database: str | None = None, values: Sequence[object] | None = None) -> list[Any]:
-        """Run statements, and give the rows of the last one."""
+    def run(self, *statements: str, database: str | None = None, values: Sequence[object] | None = None) -> None:
+        """Run statements as root, in a session of their own."""
         with self.connection(database=database) as connection, connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement, values)
-            return list(cursor.fetchall())
 
     def databases(self) -> list[str]:
         of_server = ("information_schema", "performance_schema", "sys", "mysql")
@@ -70,6 +71,15 @@ class MariaDB:
             self.run("DELETE FROM mysql.global_priv WHERE user = 'PUBLIC'") if account == "`PUBLIC`" else self.run(
                 f"DROP {'USER' if '@' in account else 'ROLE'} {account}"
             )
+
+
+def _socket(folder: Path) -> Path:
+    return folder / "s.sock"
+
+
+def _connection(folder: Path, **options: Any) -> Any:
+    usual = {"user": "root", "charset": "utf8mb4", "autocommit": True, "ssl_disabled": True}
+    return pymysql.connect(unix_socket=str(_socket(folder)), **{**usual, **options})
 
 
 def quoted(name: str) -> str:
@@ -102,14 +112,14 @@ def mariadb(*options: str) -> Iterator[MariaDB]:
     """Run a fresh server until the `with` is left."""
     with server_folder(USER) as folder:
         subprocess.run(["cp", "-a", "--reflink=auto", f"{_template()}/data", folder], check=True)
-        server = MariaDB(folder, free_port())
+        port = free_port()
         command = [required("mariadbd", "/usr/sbin"), "--no-defaults", f"--datadir={folder}/data",
-                   "--bind-address=127.0.0.1", f"--port={server.port}", f"--socket={server.socket}",
+                   "--bind-address=127.0.0.1", f"--port={port}", f"--socket={_socket(folder)}",
                    f"--pid-file={folder}/pid", "--skip-name-resolve", "--innodb-buffer-pool-size=16M",
                    "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0", "--innodb-fast-shutdown=2",
                    *options]  # fmt: skip
-        with running(command, server.port, folder / "log", USER):
-            yield server
+        with running(command, port, folder / "log", USER), _connection(folder) as root:
+            yield MariaDB(folder, port, root)
 
 
 # What a dump can lose
@@ -259,7 +269,7 @@ def everything_in(server: MariaDB, database: str) -> dict[str, Any]:
 
 def _described(server: MariaDB, question: str, database: str) -> list[list[str]]:
     """Give what a table of `information_schema` says, but for moments and for the name of the database."""
-    with server.connection() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
+    with server.root.cursor(pymysql.cursors.DictCursor) as cursor:
         cursor.execute(question, [database])
         return sorted(
             [
