@@ -457,6 +457,8 @@ def _connected(login: _Login) -> Iterator[_Server]:
     """Connect; whatever the server or PyMySQL says against it, or against a statement, becomes a `PickupError`."""
     import pymysql
 
+    if login.socket and not login.socket.is_socket():
+        raise PickupError(f"there is no server at {login.place}", hint="does it run? `socket` says where it is")
     config = login.config
     tls = {"ca": _authority(config), "check_hostname": True, "verify_mode": "required"} if config.tls else None
     if tls and config.ssl_cert:
@@ -870,9 +872,7 @@ def _load_users(command: Sequence[str], artefact: Stored) -> Sequence[str]:
         later = [line for line in errors if line.split()[1] in _NOT_THERE_YET]
         if len(later) < len(errors) or (status != 0 and not errors):
             wrong = [line for line in errors or lines if line not in later]
-            raise PickupError(
-                f"users and grants: {_listed(wrong)}", hint="the others are loaded, no database is"
-            )
+            raise PickupError(f"users and grants: {_listed(wrong)}", hint="the others are loaded, no database is")
         return Judgement(warnings=tuple(later))
 
     with artefact.open() as stream:
