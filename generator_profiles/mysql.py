@@ -650,10 +650,13 @@ def _client_tool(config: Config, server: _Server) -> _Tool:
 
 def _fitting(programs: Sequence[str], server: _Server) -> _Tool:
     """Give the first of the programs that is made for this server; else the first that there is."""
-    there = [_tool(program) for program in programs if shutil.which(program)]
-    if not there:
-        require_program(programs[0])
-    return next((tool for tool in there if tool.is_mariadb == server.is_mariadb), there[0])
+    first = None
+    for program in filter(shutil.which, programs):
+        tool = _tool(program)
+        if tool.is_mariadb == server.is_mariadb:
+            return tool
+        first = first or tool
+    return first or _tool(programs[0])
 
 
 def _tool(program: str) -> _Tool:

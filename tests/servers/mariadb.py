@@ -5,8 +5,10 @@ import functools
 import os
 import random
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,13 +115,24 @@ def mariadb(*options: str) -> Iterator[MariaDB]:
     with server_folder(USER) as folder:
         subprocess.run(["cp", "-a", "--reflink=auto", f"{_template()}/data", folder], check=True)
         port = free_port()
-        command = [required("mariadbd", "/usr/sbin"), "--no-defaults", f"--datadir={folder}/data",
-                   "--bind-address=127.0.0.1", f"--port={port}", f"--socket={_socket(folder)}",
-                   f"--pid-file={folder}/pid", "--skip-name-resolve", "--innodb-buffer-pool-size=16M",
-                   "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0", "--innodb-fast-shutdown=2",
+        command = [required("mariadbd"), "--no-defaults", f"--datadir={folder}/data", "--bind-address=127.0.0.1",
+                   f"--port={port}", f"--socket={_socket(folder)}", f"--pid-file={folder}/pid", "--skip-name-resolve",
+                   "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0",
+                   "--innodb-flush-method=nosync", "--innodb-fast-shutdown=2", "--sync-frm=OFF",
                    *options]  # fmt: skip
-        with running(command, port, folder / "log", USER), _connection(folder) as root:
-            yield MariaDB(folder, port, root)
+        with running(command, port, folder / "log", USER):
+            _wait_for(_socket(folder))
+            with _connection(folder) as root:
+                yield MariaDB(folder, port, root)
+
+
+def _wait_for(path: Path) -> None:
+    """Wait until a socket accepts connections, which is a moment later than the port does."""
+    limit = time.monotonic() + 60
+    with socket.socket(socket.AF_UNIX) as probe:
+        while probe.connect_ex(str(path)) != 0:
+            assert time.monotonic() < limit, f"nobody listens on {path}"
+            time.sleep(0.01)
 
 
 # What a dump can lose
