@@ -76,19 +76,21 @@ _ROOTS = tuple(("root", host) for host in ("localhost", "127.0.0.1", "::1"))  # 
 _FOLDER_NO_DATABASE = "#mysql50#lost+found"  # in a data folder that is a file system of its own
 _SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")  # noqa: S108 - MySQL's default
 _SHOWN = 5
-_TIMEOUT = 300
-_CLEAN = Terms(env={"MYSQL_PWD": None})
+_TIMEOUT = 900
+_DUMPING = Terms(env={"MYSQL_PWD": None})
+_LOADING = Terms(env={"MYSQL_PWD": None}, stall=86_400)  # a statement may take hours
 _DUMP_OPTIONS = ("--single-transaction", "--quick", "--routines", "--triggers", "--events", "--hex-blob",
                  "--default-character-set=utf8mb4", "--max-allowed-packet=1G",
                  "--skip-add-locks")  # fmt: skip  # between LOCK TABLES no column gets its default from a sequence
-_DUMP_OPTIONS_WHERE_KNOWN = ("--no-tablespaces", "--dump-history", "--set-gtid-purged=OFF", "--column-statistics=0")
+_HISTORY = "--dump-history"
+_DUMP_OPTIONS_WHERE_KNOWN = ("--no-tablespaces", _HISTORY, "--set-gtid-purged=OFF", "--column-statistics=0")
 _NOT_FOR_DUMP = ("comments", "compact", "result-file", "tab", "xml", "databases", "all-databases", "tables", "system",
                  "no-create-db", "add-drop-database", "default-character-set", "compatible", "quote-names", "log-error",
                  "host", "port", "socket", "protocol", "user", "password", "defaults-file", "defaults-extra-file",
                  "defaults-group-suffix", "no-defaults", "print-defaults", "help", "version")  # fmt: skip
 _END = re.compile(rb"\n-- Dump completed[^\n]*\n*\Z")
 _LONGEST_END = 4096
-_LONGEST_HEAD = 65_536
+_HEAD = 65_536
 _LONGEST_MATCH = 4096  # of a line, as far as the database's name
 _NO_ACCOUNT = (1133, 1141, 1396)
 _NOT_THERE_YET = ("1146", "1305")  # no such table, no such routine
@@ -177,14 +179,15 @@ def run(config: Config, folder: Path) -> Iterator[Artefact]:
         names, unknown = _chosen(server, config)
         rights = server.rights()
         tool = _dump_tool(config, server)
+        no_history = {schema for schema, _ in server.tables_with_precise_history()}
     with _options_file(folder, login, tool) as options:
         if config.users:
             yield Artefact(_USERS + _SUFFIX, _users(login))
         for pattern in unknown:
             yield Artefact(_artefact_name(pattern), _broken(_no_database(pattern, login)))
         for name in names:
-            command = [*_dump_command(tool, options), *config.mysqldump_options, "--databases", "--", _argument(name)]
-            yield Artefact(_artefact_name(name), _Dump(name, output_of(command, terms=_CLEAN), rights.sentences(name)))
+            output = output_of(_dump_command(tool, options, config, name, name not in no_history), terms=_DUMPING)
+            yield Artefact(_artefact_name(name), _Dump(name, output, rights.sentences(name)))
 
 
 def check(config: Config) -> Iterator[str]:
@@ -198,6 +201,8 @@ def check(config: Config) -> Iterator[str]:
         names, unknown = _chosen(server, config)
         problems += [_no_database(pattern, login).message for pattern in unknown]
         rights = server.rights()
+        if not rights.show_all:
+            yield f"user {rights.user} sees only the databases on which it has rights; SHOW DATABASES shows it all"
         for name in names:
             yield server.size_of(name)
             problems += [f"database {name!r}: {sentence}" for sentence in rights.sentences(name)]
@@ -205,10 +210,13 @@ def check(config: Config) -> Iterator[str]:
         plain = server.tables_without_transactions(names)
         if plain:
             yield f"no transactions, so not of the same moment as the rest: {_listed(plain)}"
+        precise = [f"{schema}.{table}" for schema, table in server.tables_with_precise_history() if schema in names]
+        if precise:
+            yield f"versions by transaction, of which a dump has the current ones alone: {_listed(precise)}"
         if config.users:
             _account_statements(server)
     if problems:
-        raise PickupError("; ".join(problems))
+        raise PickupError(_listed(problems, "; "))
 
 
 def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, overwrite: bool) -> Iterator[str]:
@@ -234,7 +242,7 @@ def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, ov
             if load.target in existing:
                 yield f"database {load.target!r} is there and will be dropped"
                 with _connected(login) as server:
-                    server.execute(f"DROP DATABASE {_quoted(load.target)}")
+                    server.rows(f"DROP DATABASE {_quoted(load.target)}")
             _load(command, load, client)
             yield f"database {load.target!r} is loaded"
         if users:
@@ -274,9 +282,11 @@ def _login(config: Config) -> _Login:
     if config.tls and host is None:
         raise PickupError("tls=True needs a host: a socket of this machine is not encrypted", hint="add `host`")
     password = Secret(said["password"]) if "password" in said else None
-    port = config.port if "port" in config.model_fields_set else int(said.get("port", config.port))
-    return _Login(config.user or said.get("user") or _system_user(), config.password or password, host, port, socket,
-                  config)  # fmt: skip
+    port = str(config.port) if "port" in config.model_fields_set else said.get("port", str(config.port))
+    if not port.isdecimal():
+        raise PickupError(f"{config.defaults_file} says port={port}, which is no number")
+    user = config.user or said.get("user") or _system_user()
+    return _Login(user, config.password or password, host, int(port), socket, config)
 
 
 def _system_user() -> str:
@@ -352,17 +362,18 @@ def _as_option(value: str) -> str:
 
 def _tls_lines(config: Config, tool: "_Tool") -> list[str]:
     lines = ["ssl-mode=VERIFY_IDENTITY"] if tool.knows("--ssl-mode") else ["ssl", "ssl-verify-server-cert"]
-    files = {"ssl-ca": _authority(config), "ssl-cert": config.ssl_cert, "ssl-key": config.ssl_key}
-    return [*lines, *(f"{name}={_as_option(str(path))}" for name, path in files.items() if path)]
+    return [*lines, *(f"ssl-{kind}={_as_option(path)}" for kind, path in _certificates(config).items())]
 
 
-def _authority(config: Config) -> str:
+def _certificates(config: Config) -> dict[str, str]:
+    """Give the files by which a server is known, and we by it, under the names that all libraries have for them."""
     import ssl
 
-    found = config.ssl_ca or ssl.get_default_verify_paths().cafile
-    if found is None:
-        raise PickupError("this system has no file of trusted authorities", hint="say which, with `ssl_ca`")
-    return str(found)
+    usual = ssl.get_default_verify_paths()
+    files = {"ca": config.ssl_ca or usual.cafile, "cert": config.ssl_cert, "key": config.ssl_key}
+    if files["ca"] is None:
+        files["capath"] = usual.capath or usual.openssl_capath
+    return {kind: str(path) for kind, path in files.items() if path}
 
 
 # What the server says
@@ -385,9 +396,6 @@ class _Server:
         """True where routines stand in the table `mysql.proc`, and who may read it sees them."""
         return self.is_mariadb or _numbers(self.version) < (8, 0)
 
-    def execute(self, statement: str, values: Sequence[object] | None = None) -> None:
-        self.rows(statement, values)
-
     def rows(self, statement: str, values: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:
             cursor.execute(statement, values)
@@ -400,7 +408,10 @@ class _Server:
 
     def rights(self) -> "_Rights":
         user = str(self.rows("SELECT current_user()")[0][0])
-        return _Rights(user, [row[0] for row in self.rows("SHOW GRANTS")], self.has_proc)
+        statement = "SHOW GRANTS"
+        if not self.has_proc and (roles := str(self.rows("SELECT current_role()")[0][0])) != "NONE":
+            statement += f" FOR CURRENT_USER() USING {roles}"  # MariaDB shows what comes by a role without being asked
+        return _Rights(user, [row[0] for row in self.rows(statement)], self.has_proc)
 
     def size_of(self, name: str) -> str:
         question = "SELECT count(*), sum(data_length) FROM information_schema.tables WHERE table_schema = %s"
@@ -413,6 +424,19 @@ class _Server:
             " NOT IN (SELECT engine FROM information_schema.engines WHERE transactions = 'YES') ORDER BY 1, 2"
         )
         return [f"{schema}.{table} ({engine})" for schema, table, engine in found if schema in names]
+
+    def tables_with_precise_history(self) -> list[tuple[str, str]]:
+        """Give the tables whose versions MariaDB tells by transactions. A dump cannot have those, and the program would
+        stop there.
+        """
+        versioned = self.rows(
+            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'SYSTEM VERSIONED'"
+        )
+        precise = (
+            "SELECT 1 FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
+            " AND generation_expression = 'ROW START' AND data_type = 'bigint'"
+        )
+        return [(schema, table) for schema, table in versioned if self.rows(precise, [schema, table])]
 
     def broken_views(self, name: str) -> list[str]:
         """Name the views at which the dump program would stop, by asking what it asks."""
@@ -460,9 +484,7 @@ def _connected(login: _Login) -> Iterator[_Server]:
     if login.socket and not login.socket.is_socket():
         raise PickupError(f"there is no server at {login.place}", hint="does it run? `socket` says where it is")
     config = login.config
-    tls = {"ca": _authority(config), "check_hostname": True, "verify_mode": "required"} if config.tls else None
-    if tls and config.ssl_cert:
-        tls |= {"cert": str(config.ssl_cert), "key": str(config.ssl_key)}
+    tls = {"check_hostname": True, "verify_mode": "required", **_certificates(config)} if config.tls else None
     try:
         connection = pymysql.connect(
             host=login.host or "localhost",
@@ -515,9 +537,10 @@ def _numbers(version: str) -> tuple[int, ...]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str], between: str = ", ") -> str:
+    """Give five of the names at most, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return between.join(names[:_SHOWN]) + more
 
 
 # Which databases, and with what rights
@@ -553,6 +576,11 @@ class _Rights:
     user: str
     grants: Sequence[str]
     has_proc: bool
+
+    @property
+    def show_all(self) -> bool:
+        """True where no database is hidden from the user."""
+        return self._may("SHOW DATABASES") or self._may("SELECT")
 
     def sentences(self, database: str) -> list[str]:
         """Say which rights on a database are missing, without which something may be left out silently."""
@@ -662,15 +690,18 @@ def _fitting(programs: Sequence[str], server: _Server) -> _Tool:
 def _tool(program: str) -> _Tool:
     require_program(program)
     blocks = []
-    with output_of([program, "--no-defaults", "--help"], terms=_CLEAN) as stream:
+    with output_of([program, "--no-defaults", "--help"], terms=_DUMPING) as stream:
         while block := stream.read(BLOCK):
             blocks.append(block)
     return _Tool(program, b"".join(blocks).decode("utf-8", "replace"))
 
 
-def _dump_command(tool: _Tool, options: Path) -> list[str]:
+def _dump_command(tool: _Tool, options: Path, config: Config, name: str, with_history: bool) -> list[str]:
+    """The name stands behind `--`, so none can be an option, in bytes of UTF-8, whatever the locale is."""
     known = [option for option in _DUMP_OPTIONS_WHERE_KNOWN if tool.knows(option)]
-    return [tool.program, f"--defaults-file={options}", *_DUMP_OPTIONS, *known]
+    known = [option for option in known if with_history or option != _HISTORY]
+    return [tool.program, f"--defaults-file={options}", *_DUMP_OPTIONS, *known, *config.mysqldump_options,
+            "--databases", "--", os.fsdecode(name.encode())]  # fmt: skip
 
 
 def _load_command(tool: _Tool, options: Path) -> list[str]:
@@ -680,11 +711,6 @@ def _load_command(tool: _Tool, options: Path) -> list[str]:
     quiet = ["--skip-print-query-on-error"] if tool.knows("--print-query-on-error") else []
     return [tool.program, f"--defaults-file={options}", "--binary-mode", "--comments",
             "--default-character-set=utf8mb4", "--max-allowed-packet=1G", *quiet]  # fmt: skip
-
-
-def _argument(name: str) -> str:
-    """Give a database's name as the word of a command that has its bytes in UTF-8, whatever the locale is."""
-    return os.fsdecode(name.encode())
 
 
 # Sources
@@ -700,7 +726,8 @@ class _Dump:
         self.judgement = Judgement(losses=tuple(losses))
 
     def __enter__(self) -> "_Dump":
-        self._output.__enter__()
+        with _about(self._name):
+            self._output.__enter__()
         return self
 
     def read(self, size: int = -1, /) -> bytes:
@@ -778,7 +805,7 @@ def _accounts(server: _Server) -> tuple[list[str], list[str]]:
     """Give the users and the roles, quoted, but for those that every server has. MySQL's roles are users."""
     kind = "is_role" if server.is_mariadb else "'N'"
     if server.rows("SHOW VARIABLES LIKE 'print_identified_with_as_hex'"):
-        server.execute("SET SESSION print_identified_with_as_hex = 1")
+        server.rows("SET SESSION print_identified_with_as_hex = 1")
     accounts, roles = [], []
     for user, host, is_role in server.rows(f"SELECT user, host, {kind} FROM mysql.user ORDER BY user, host"):  # noqa: S608
         if is_role == "Y":
@@ -845,10 +872,11 @@ def _checked_loads(server: _Server, loads: Sequence[_Load], overwrite: bool) -> 
 
 
 def _read_head(stream: Readable) -> bytes:
+    """Read on until the beginning of a dump is there, with its CREATE DATABASE in it."""
     head = b""
-    while len(head) < _LONGEST_HEAD and (block := stream.read(BLOCK)):
+    while len(head) < _HEAD and (block := stream.read(BLOCK)):
         head += block
-    return head[:_LONGEST_HEAD]
+    return head
 
 
 def _check_head(head: bytes, database: str) -> None:
@@ -861,7 +889,7 @@ def _load(command: Sequence[str], load: _Load, client: _Tool) -> None:
     """Load one dump. Raises `PickupError` with the statement error that ended it."""
     try:
         with load.artefact.open() as stream:
-            feed(command, _Renamed(stream, load, keeps_first_line=client.knows("--sandbox")), terms=_CLEAN)
+            feed(command, _Renamed(stream, load, keeps_first_line=client.knows("--sandbox")), terms=_LOADING)
     except PickupError as error:
         what = f"database {load.target!r} is loaded in part: {error.message}"
         raise PickupError(what, hint=error.hint or "mend the cause, and load it anew over this part") from error
@@ -879,7 +907,7 @@ def _load_users(command: Sequence[str], artefact: Stored) -> Sequence[str]:
         return Judgement(warnings=tuple(later))
 
     with artefact.open() as stream:
-        return feed([*command, "--force"], stream, judge, _CLEAN).warnings
+        return feed([*command, "--force"], stream, judge, _LOADING).warnings
 
 
 class _Renamed:

@@ -154,15 +154,12 @@ def fresh_version(server: MariaDB) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_half_a_gigabyte_comes_back(server: MariaDB, fresh: MariaDB, tmp_path: Path) -> None:
-    fill(server, "large", size=4000)
+    fill(server, "large", size=4000)  # of which 32,000 pictures come, with 8 kB each
     with server.connection(database="large") as connection, connection.cursor() as cursor:
-        cursor.execute("SET SESSION unique_checks = 0")
         for table, columns in (("pictures", "content, flags"), ("`Örders`", "customer, count, price, note, at")):
-            for _ in range(10):
-                cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table} LIMIT 500000")
-        cursor.execute(
-            "UPDATE pictures SET content = CONCAT(content, REPEAT(CHAR(id % 256), 90000)) WHERE id % 700 = 0"
-        )
+            for _ in range(4):
+                cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table}")
+        cursor.execute("UPDATE pictures SET content = CONCAT(content, REPEAT(UNHEX(SHA2(id, 512)), 130))")
     dump = tmp_path / "large.sql"
     options = options_of("mysql", server.config(database="large", users=False), tmp_path)
     with (
@@ -788,6 +785,19 @@ def test_the_program_of_mysql_gets_the_options_that_it_alone_has(server: MariaDB
     assert not any("net_write_timeout" in note for note in notes)
 
 
+def test_of_several_programs_the_one_that_fits_the_server_is_taken(
+    server: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop(server, "shop")
+    path = Path(program(tmp_path, "sys.exit('never run')"))
+    path.write_text(f"#!{sys.executable}\nprint({ORACLE!r})\n")
+    path.with_name("mysqldump").symlink_to("/usr/bin/mariadb-dump")
+    monkeypatch.setenv("PATH", str(path.parent))
+    assert re.search(r"dumped by mysqldump 1[\d.]+$", checked(server.config())[0])
+    path.with_name("mysqldump").unlink()
+    assert checked(server.config())[0].endswith("dumped by mariadb-dump 8.0.36")
+
+
 def test_an_old_program_is_named_by_check(server: MariaDB, tmp_path: Path) -> None:
     path = program(tmp_path, "")
     text = Path(path).read_text().replace("os.execv(real", "print('mariadb-dump  Ver 10.19 Distrib 10.3.9-MariaDB')\n    sys.exit() #")  # fmt: skip
@@ -800,7 +810,7 @@ def test_an_old_program_is_named_by_check(server: MariaDB, tmp_path: Path) -> No
 def test_a_program_without_sandbox_is_not_given_the_first_line_of_mariadbs_dumps(
     server: MariaDB, fresh: MariaDB, scratch: Path, tmp_path: Path
 ) -> None:
-    shop(server, "shop")
+    big(server, "shop")
     contents = produce("mysql", server.config(users=False), scratch).contents
     first = contents["shop.sql"].splitlines()[0]
     assert b"enable the sandbox mode" in first
@@ -811,7 +821,7 @@ def test_a_program_without_sandbox_is_not_given_the_first_line_of_mariadbs_dumps
     """, "mariadb")  # fmt: skip
     Path(path).write_text(Path(path).read_text().replace("os.execv(real", "print('mysql  Ver 8.0 --comments')\n    sys.exit() #"))  # fmt: skip
     load(fresh, contents, program=str(Path(path).with_name("mariadb-dump")))
-    assert Path(path + ".read").read_bytes().startswith(contents["shop.sql"].removeprefix(first)[:100])
+    assert Path(path + ".read").read_bytes() == contents["shop.sql"].removeprefix(first)
     assert everything_in(fresh, "shop") == everything_in(server, "shop")
 
 
@@ -932,7 +942,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_server_proves_itself_by_its_certificate(certificates: Path, scratch: Path) -> None:
+@pytest.mark.usefixtures("servers")
+def test_a_server_proves_itself_by_its_certificate(
+    certificates: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """T18"""
     with mariadb(f"--ssl-cert={certificates}/server.pem", f"--ssl-key={certificates}/server.key") as server:
         shop(server, "shop")
@@ -945,6 +958,12 @@ def test_a_server_proves_itself_by_its_certificate(certificates: Path, scratch: 
         for refused in (wrong, no_authority, config | dict(ssl_ca=f"{certificates}/other.pem")):
             with pytest.raises(PickupError, match="CERTIFICATE_VERIFY_FAILED"):
                 produce("mysql", refused, scratch)
+        monkeypatch.setenv("SSL_CERT_FILE", f"{certificates}/ca.pem")
+        assert produce("mysql", no_authority, scratch).failures == {}
+        subprocess.run(["openssl", "rehash", certificates], check=True)
+        monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+        monkeypatch.setenv("SSL_CERT_DIR", str(certificates))
+        assert produce("mysql", no_authority, scratch).failures == {}
         for option, value in (("ssl-ca", f"{certificates}/other.pem"), ("host", "127.0.0.1")):
             refused_by_program(config, option, value, scratch)
 
@@ -978,6 +997,10 @@ def test_a_defaults_file_that_others_can_read_is_refused(server: MariaDB, tmp_pa
             checked(server.config(defaults_file=str(said)))
     said.unlink()
     with pytest.raises(PickupError, match="cannot be read"):
+        checked(server.config(defaults_file=str(said)))
+    said.write_text("[client]\nport=many\n")
+    said.chmod(0o600)
+    with pytest.raises(PickupError, match="says port=many, which is no number"):
         checked(server.config(defaults_file=str(said)))
 
 
@@ -1037,6 +1060,31 @@ def test_a_pattern_that_matches_nothing_fails(server: MariaDB, scratch: Path) ->
         assert f"shows user root no database '{pattern}'" in produced.failures[f"{pattern}.sql"]
         with pytest.raises(PickupError, match="shows user root no database"):
             checked(server.config(users=False, database=pattern))
+
+
+def test_a_user_who_does_not_see_all_databases_is_told(server: MariaDB) -> None:
+    shop(server, "shop", "other")
+    server.run("CREATE USER clerk@localhost", "GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON shop.* TO clerk@localhost",
+               "GRANT SELECT ON mysql.proc TO clerk@localhost")  # fmt: skip
+    config = server.config(user="clerk", users=False)
+    said = "user clerk@localhost sees only the databases on which it has rights; SHOW DATABASES shows it all"
+    assert said in checked(config)
+    server.run("GRANT SHOW DATABASES ON *.* TO clerk@localhost")
+    assert said not in checked(config | dict(database="shop"))
+
+
+def test_versions_by_transaction_do_not_stop_the_dump_and_check_names_them(
+    server: MariaDB, fresh: MariaDB, scratch: Path
+) -> None:
+    shop(server, "shop")
+    server.run("CREATE TABLE exact (n INT, a BIGINT UNSIGNED GENERATED ALWAYS AS ROW START, b BIGINT UNSIGNED GENERATED"
+               " ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (a, b)) WITH SYSTEM VERSIONING",
+               "INSERT INTO exact (n) VALUES (1)", "UPDATE exact SET n = 2", database="shop")  # fmt: skip
+    assert "versions by transaction, of which a dump has the current ones alone: shop.exact" in checked(server.config())
+    produced = produce("mysql", server.config(users=False), scratch)
+    assert produced.failures == {}
+    load(fresh, produced.contents)
+    assert fresh.rows("SELECT n FROM shop.exact FOR SYSTEM_TIME ALL") == [(2,)]
 
 
 def test_a_folder_lost_and_found_is_no_database(server: MariaDB, scratch: Path) -> None:
