@@ -260,6 +260,7 @@ def test_users_roles_and_grants_come_back_also_those_on_single_tables(
         " REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 7 ACCOUNT LOCK PASSWORD EXPIRE INTERVAL 3 DAY",
         "GRANT SELECT, RELOAD ON *.* TO `it's a\\\\b\n;`@`10.%` WITH GRANT OPTION",
         "GRANT ALL ON `sh\\_p`.* TO `it's a\\\\b\n;`@`10.%`", "CREATE USER ''@'10.0.0.1'", "GRANT reader TO PUBLIC",
+        "CREATE USER card@'%' REQUIRE SUBJECT '/CN=a\\\\b\\'c' AND ISSUER '/CN=\\\\n'",
     )  # fmt: skip
     produced = produce("mysql", server.config(), scratch)
     assert produced.failures == {}
@@ -278,13 +279,15 @@ def test_users_roles_and_grants_come_back_also_those_on_single_tables(
 def test_a_user_who_is_there_keeps_the_password_and_gets_the_grants(
     server: MariaDB, fresh: MariaDB, scratch: Path
 ) -> None:
-    server.run("CREATE USER clerk@localhost IDENTIFIED BY 'old'", "GRANT SELECT ON shop.* TO clerk@localhost")
+    server.run("CREATE USER clerk@localhost IDENTIFIED BY 'old'", "GRANT SELECT ON shop.* TO clerk@localhost",
+               "GRANT PROCESS ON *.* TO clerk@localhost")  # fmt: skip
     shop(server, "shop")
     contents = produce("mysql", server.config(), scratch).contents
     fresh.run("CREATE USER clerk@localhost IDENTIFIED BY 'new'")
     load(fresh, contents)
-    with fresh.connection(user="clerk", password="new", database="shop"):
-        pass
+    with fresh.connection(user="clerk", password="new", database="shop") as connection:
+        connection.ping()
+    assert any("GRANT PROCESS" in grant for grant in all_grants(fresh)["`clerk`@`localhost`"])
 
 
 def test_grants_on_what_is_not_loaded_are_said_and_do_not_stop_it(
@@ -629,6 +632,15 @@ def test_rights_that_come_by_a_role_count(server: MariaDB, tmp_path: Path) -> No
     ran = run_entry(tmp_path, "mysql", server.config(user="clerk"))
     assert ran.exit_code == ExitCode.OK, ran.messages
     checked(server.config(user="clerk"))
+
+
+@pytest.mark.parametrize("databases", ["*", "`sh_p`", "`s%`", "`sho\\_p`", "`shop`"])
+def test_rights_on_a_pattern_of_databases_count(server: MariaDB, tmp_path: Path, databases: str) -> None:
+    shop(server, "shop")
+    server.run("CREATE USER clerk@localhost", f"GRANT SELECT, SHOW VIEW, EVENT, TRIGGER ON {databases}.* TO"
+               " clerk@localhost", "GRANT SELECT ON mysql.* TO clerk@localhost")  # fmt: skip
+    ran = run_entry(tmp_path, "mysql", server.config(user="clerk", database="shop"))
+    assert ran.exit_code == (ExitCode.FAILED if "\\" in databases else ExitCode.OK), ran.messages
 
 
 def test_a_user_who_may_not_read_the_users_loses_those_alone(server: MariaDB, tmp_path: Path) -> None:
