@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import logging
-import os
 import re
 import shutil
 import socket
@@ -28,6 +27,7 @@ from pickup_core.store import BLOCK
 from tests.builders import ROOT, config_text, problems_of
 from tests.generator_contract import GeneratorContract, Produced, Sample, options_of, produce, run_entry
 from tests.servers.mariadb import MariaDB, all_grants, everything_in, fill, forget_template, mariadb, quoted
+from tests.servers.running import server_folder
 
 ROWS = ["(1,'tea')", "(2,'Grüße')", "(3,NULL)"]
 HOSTILE = [
@@ -933,10 +933,11 @@ def test_without_any_option_root_comes_in_by_the_socket(
     assert list(produced.contents) == ["users.sql", "shop.sql"]
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, a certificate of its for a server, and another authority."""
-    folder = tmp_path_factory.mktemp("certificates")
+@pytest.fixture
+def certificates() -> Iterator[Path]:
+    """A folder that the server can read, with an authority, a certificate of its for `localhost`, and another
+    authority.
+    """
     script = """
         for name in ca other; do
             openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=$name" -keyout $name.key -out $name.pem
@@ -944,14 +945,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr
         echo subjectAltName=DNS:localhost > names
         openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem
+        chmod 644 server.key
     """
-    subprocess.run(["sh", "-ec", script], cwd=folder, check=True, capture_output=True)
-    folder.chmod(0o755)
-    for path in (folder, *folder.parents):
-        if path.stat().st_mode & 0o005 != 0o005 and path.stat().st_uid == os.geteuid():
-            path.chmod(path.stat().st_mode | 0o055)
-    (folder / "server.key").chmod(0o644)
-    return folder
+    with server_folder() as folder:
+        subprocess.run(["sh", "-ec", script], cwd=folder, check=True, capture_output=True)
+        yield folder
 
 
 @pytest.mark.usefixtures("servers")

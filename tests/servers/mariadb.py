@@ -61,8 +61,9 @@ class MariaDB:
         return [name for (name,) in self.rows("SHOW DATABASES") if name not in of_server]
 
     def accounts(self) -> list[str]:
-        """Give the users and roles that the tests have made."""
-        rows = self.rows("SELECT user, host, is_role FROM mysql.user WHERE user NOT IN ('root', 'mariadb.sys')")
+        """Give the users and roles that the tests have made, but for PUBLIC."""
+        ours = "user NOT IN ('root', 'mariadb.sys', 'PUBLIC')"
+        rows = self.rows(f"SELECT user, host, is_role FROM mysql.user WHERE {ours}")
         return [quoted(user) + ("" if is_role == "Y" else f"@{quoted(host)}") for user, host, is_role in rows]
 
     def clean(self) -> None:
@@ -70,9 +71,10 @@ class MariaDB:
         for name in self.databases():
             self.run(f"DROP DATABASE {quoted(name)}")
         for account in self.accounts():
-            self.run("DELETE FROM mysql.global_priv WHERE user = 'PUBLIC'") if account == "`PUBLIC`" else self.run(
-                f"DROP {'USER' if '@' in account else 'ROLE'} {account}"
-            )
+            self.run(f"DROP {'USER' if '@' in account else 'ROLE'} {account}")
+        if self.rows("SELECT 1 FROM mysql.user WHERE user = 'PUBLIC'"):
+            tables = ("global_priv", "db", "roles_mapping")
+            self.run(*(f"DELETE FROM mysql.{table} WHERE user = 'PUBLIC'" for table in tables), "FLUSH PRIVILEGES")
 
 
 def _socket(folder: Path) -> Path:
@@ -95,8 +97,8 @@ def _template() -> Path:
     folder.chmod(0o755)
     if os.geteuid() == 0:
         shutil.chown(folder, USER)
-    command = [required("mariadb-install-db"), "--no-defaults", f"--datadir={folder}/data", "--skip-test-db",
-               "--auth-root-authentication-method=normal", "--skip-name-resolve", "--innodb-log-file-size=8M",
+    command = [required("mariadb-install-db"), "--no-defaults", f"--datadir={folder}/data", f"--tmpdir={folder}",
+               "--skip-test-db", "--auth-root-authentication-method=normal", "--skip-name-resolve", "--innodb-log-file-size=8M",
                "--innodb-flush-method=nosync"]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, timeout=60, **as_user(USER))  # type: ignore[call-overload]
     return folder
@@ -111,12 +113,15 @@ def forget_template() -> None:
 
 @contextlib.contextmanager
 def mariadb(*options: str) -> Iterator[MariaDB]:
-    """Run a fresh server until the `with` is left."""
+    """Run a fresh server until the `with` is left.
+
+    It has a folder of its own for temporary tables: a server that starts removes those of all others from theirs.
+    """
     with server_folder(USER) as folder:
         subprocess.run(["cp", "-a", "--reflink=auto", f"{_template()}/data", folder], check=True)
         port = free_port()
-        command = [required("mariadbd"), "--no-defaults", f"--datadir={folder}/data", "--bind-address=127.0.0.1",
-                   f"--port={port}", f"--socket={_socket(folder)}", f"--pid-file={folder}/pid", "--skip-name-resolve",
+        command = [required("mariadbd"), "--no-defaults", f"--datadir={folder}/data", f"--tmpdir={folder}",
+                   "--bind-address=127.0.0.1", f"--port={port}", f"--socket={_socket(folder)}", f"--pid-file={folder}/pid", "--skip-name-resolve",
                    "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0",
                    "--innodb-flush-method=nosync", "--innodb-fast-shutdown=2", "--sync-frm=OFF",
                    *options]  # fmt: skip
