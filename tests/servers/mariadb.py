@@ -98,8 +98,8 @@ def _template() -> Path:
     if os.geteuid() == 0:
         shutil.chown(folder, USER)
     command = [required("mariadb-install-db"), "--no-defaults", f"--datadir={folder}/data", f"--tmpdir={folder}",
-               "--skip-test-db", "--auth-root-authentication-method=normal", "--skip-name-resolve", "--innodb-log-file-size=8M",
-               "--innodb-flush-method=nosync"]  # fmt: skip
+               "--skip-test-db", "--auth-root-authentication-method=normal", "--skip-name-resolve",
+               "--innodb-log-file-size=8M", "--innodb-flush-method=nosync"]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, timeout=60, **as_user(USER))  # type: ignore[call-overload]
     return folder
 
@@ -121,10 +121,10 @@ def mariadb(*options: str) -> Iterator[MariaDB]:
         subprocess.run(["cp", "-a", "--reflink=auto", f"{_template()}/data", folder], check=True)
         port = free_port()
         command = [required("mariadbd"), "--no-defaults", f"--datadir={folder}/data", f"--tmpdir={folder}",
-                   "--bind-address=127.0.0.1", f"--port={port}", f"--socket={_socket(folder)}", f"--pid-file={folder}/pid", "--skip-name-resolve",
-                   "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0",
-                   "--innodb-flush-method=nosync", "--innodb-fast-shutdown=2", "--sync-frm=OFF",
-                   *options]  # fmt: skip
+                   "--bind-address=127.0.0.1", f"--port={port}", f"--socket={_socket(folder)}",
+                   f"--pid-file={folder}/pid", "--skip-name-resolve", "--innodb-buffer-pool-size=16M",
+                   "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync",
+                   "--innodb-fast-shutdown=2", "--sync-frm=OFF", *options]  # fmt: skip
         with running(command, port, folder / "log", USER):
             _wait_for(_socket(folder))
             with _connection(folder) as root:
