@@ -21,6 +21,8 @@ from pickup_core.staging import Staging
 from pickup_core.store import Store
 from pickup_core.wording import in_words
 
+_SHOWN = 5
+
 log = logging.getLogger("pickup.delivery")
 
 
@@ -108,17 +110,20 @@ class Delivery:
 def tell_pruned(
     target: TargetEntry, policy: Policy, pruned: Pruned, report: Report, level: int = logging.DEBUG, dry: bool = False
 ) -> None:
-    """Report what prune decided, or in a `dry` run would have done. The reason for each backup that stays, and what is
-    only worth knowing, goes to this level; what is deleted is always said.
+    """Report what prune decided, or in a `dry` run would have done. The reason for each backup, and what is only worth
+    knowing, goes to this level; what is deleted is always said.
     """
+    word = "would delete" if dry else "deleted"
     for decision in pruned.decisions:
         if decision.keep:
             log.log(level, "%s: keep %s: %s", target.label, decision.id, ", ".join(decision.reasons))
-        elif decision.id in pruned.deleted:
-            word = "would delete" if dry else "deleted"
-            log.info("%s: %s %s: no rule of %s keeps it", target.label, word, decision.id, policy.text)
         else:
-            log.log(level, "%s: spared %s, though no rule of %s keeps it", target.label, decision.id, policy.text)
+            done = word if decision.id in pruned.deleted else "spared"
+            log.log(level, "%s: %s %s: no rule of %s keeps it", target.label, done, decision.id, policy.text)
+    if pruned.deleted:
+        more = f" and {len(pruned.deleted) - _SHOWN} more" if len(pruned.deleted) > _SHOWN else ""
+        log.info("%s: %s %d of %d backups: %s%s", target.label, word, len(pruned.deleted), len(pruned.decisions),
+                 ", ".join(pruned.deleted[:_SHOWN]), more)  # fmt: skip
     for note in pruned.notes:
         log.log(level, "%s: %s", target.label, note)
     for sentence in pruned.warnings:

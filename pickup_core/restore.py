@@ -47,10 +47,15 @@ class Wish:
         manifest = backup.manifest
         for text in self.only:
             if not _find_only(manifest, text, good=True):
-                return f"it does not hold {text!r} without failure"
+                there = ", ".join(entry.name for entry in manifest.entries if entry.status == "ok")
+                return f"it does not hold {text!r} without failure, but {there or 'nothing'}"
         if self.paths:
             good = _selected(manifest, self.only, good=True)
-            return "" if _with_paths(backup, good, self.paths) else f"it holds no file that matches {self.patterns}"
+            return (
+                ""
+                if _with_paths(backup, good, self.paths)
+                else f"it holds no file that matches {self.patterns}, as pickup.py find would tell"
+            )
         return "" if self.only or manifest.is_complete else f"it is partial: {manifest.missing}"
 
     @property

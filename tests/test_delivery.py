@@ -254,8 +254,9 @@ def test_every_decision_is_told_with_its_reason(tmp_path: Path, caplog: pytest.L
     tell_pruned(target, Policy(days=9, last=2), pruned, report, logging.DEBUG)
     assert [(record.levelno, record.message) for record in caplog.records] == [
         (logging.DEBUG, "folder/t0: keep C: folder/www newest, folder/www last C"),
-        (logging.DEBUG, "folder/t0: spared B, though no rule of days=9, last=2 keeps it"),
-        (logging.INFO, "folder/t0: deleted A: no rule of days=9, last=2 keeps it"),
+        (logging.DEBUG, "folder/t0: spared B: no rule of days=9, last=2 keeps it"),
+        (logging.DEBUG, "folder/t0: deleted A: no rule of days=9, last=2 keeps it"),
+        (logging.INFO, "folder/t0: deleted 1 of 3 backups: A"),
         (logging.DEBUG, "folder/t0: D is of a later day"),
         (logging.WARNING, f"{WHERE}: backup B could not be deleted"),
     ]

@@ -307,6 +307,28 @@ def test_a_forged_manifest_displaces_no_backup(store: Store, tmp_path: Path) -> 
     assert result.deleted == [nights[0].manifest.id]
 
 
+def test_a_backup_that_no_run_here_made_fills_no_place_and_stays(store: Store, tmp_path: Path) -> None:
+    """V3: who can add files at a place could else let the real ones be deleted. Older ones may be of a lost history."""
+    nights = names(store_nights(store, tmp_path / "nights", 5))
+    history = History(tmp_path / "state", JOB)
+    for name in nights[1:3]:
+        history.add("start", backup=name)
+    memory = Memory(tmp_path / "state")
+    result = prune(Catalogue("there", store, memory), JOB, Policy(last=1), ENTRIES, LATER, MACHINE)
+    assert result.strange == nights[:2:-1]
+    assert [warning.partition(":")[0] for warning in result.warnings] == [
+        f"no run here made {name}" for name in result.strange
+    ]
+    assert finished(store) == nights[2:]
+    result = prune(Catalogue("there", store, memory), JOB, Policy(last=1), ENTRIES, LATER, MACHINE, anyway=True)
+    assert (result.strange, result.warnings) == (nights[:2:-1], [])
+    assert finished(store) == nights[4:]
+    for name in nights[3:]:
+        history.add("adopted", backup=name)
+    result = prune(Catalogue("there", store, Memory(tmp_path / "state")), JOB, Policy(last=1), ENTRIES, LATER, MACHINE)
+    assert (result.strange, result.warnings) == ([], [])
+
+
 def test_a_backup_kept_by_hand_stays_until_it_is_released(store: Store, tmp_path: Path) -> None:
     """R20"""
     nights = names(store_nights(store, tmp_path / "nights", 4))

@@ -323,7 +323,7 @@ def test_a_backup_with_failures_gives_back_what_it_has() -> None:
 
     assert lacks("system") == lacks("www/a.tar") == ""
     for name in ("web", "www", "www/b.tar"):
-        assert lacks("system", name) == f"it does not hold {name!r} without failure"
+        assert lacks("system", name) == f"it does not hold {name!r} without failure, but system"
     assert lacks() == "it is partial: 'web' failed, 'www' failed"
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,10 @@ import pytest
 
 from pickup_core import secret
 from pickup_core.cli import parser
-from pickup_core.errors import PickupError, UsageError
+from pickup_core.errors import ConfigError, PickupError, UsageError
 from pickup_core.secret import Secret
 from pickup_core.session import Session, job_of, print_table
-from tests.builders import LOCAL, config_text, write_config
+from tests.builders import LOCAL, NOBODY, config_text, write_config
 from tests.sessions import own_logging
 
 
@@ -25,6 +26,17 @@ def _own_logging() -> Iterator[None]:
 
 def options(folder: Path, *words: str) -> argparse.Namespace:
     return parser().parse_args(["-c", str(folder / "config.py"), *words])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_state_folder_that_somebody_else_can_exchange_is_not_believed(tmp_path: Path) -> None:
+    """What lies there tells which backups are ours: reading commands believe it too."""
+    (tmp_path / "theirs/state").mkdir(parents=True, mode=0o700)
+    write_config(tmp_path, config_text('STAGING_AREA = LOG_FOLDER = "area"\nSTATE_FOLDER = "theirs/state"'))
+    assert Session(options(tmp_path, "list")).config().state_folder == tmp_path / "theirs/state"
+    os.chown(tmp_path / "theirs", NOBODY, NOBODY)
+    with pytest.raises(ConfigError, match=f"{tmp_path}/theirs belongs to user {NOBODY}, who could replace what lies"):
+        Session(options(tmp_path, "list")).config()
 
 
 # The exit code

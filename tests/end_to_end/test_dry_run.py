@@ -107,10 +107,11 @@ def test_check_proves_that_a_run_would_work_and_leaves_nothing(used: Site) -> No
     before = sorted(path for path in used.backups.rglob("*"))
     result = used.run("check")
     assert "folder/disk: ok" in result.out
-    assert "folder/new: ok\n  note: without retention, no backup is ever deleted there" in result.out
+    assert f"folder/new: {used.folder}/never/used does not exist, and the first run makes it" in result.out
+    assert "  note: without retention, no backup is ever deleted there" in result.out
     assert "matches" in result.out
     assert sorted(path for path in used.backups.rglob("*")) == before
-    assert not list((used.folder / "never/used").iterdir())
+    assert not (used.folder / "never").exists()
     assert not (used.folder / "command-was-run").exists()
     (used.source.parent / "data").mkdir()
     (used.source / "PG_VERSION").write_text("17\n")

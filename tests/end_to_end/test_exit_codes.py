@@ -103,7 +103,7 @@ def test_status_4_another_run_is_at_work(site: Site) -> None:
     result = site.run("-q", status=4)
     assert re.fullmatch(
         rf"ERROR: another run of job web is at work: process {first.pid}, started 2\S+\+00:00, "
-        r"at work on command/script\nHint: --wait 2h .+\n",
+        r"at work on command/script\nHint: .+ --wait 2h .+\n",
         result.err,
     )
     waiting = site.start("-q", "run", "--wait", "30s")

@@ -66,7 +66,7 @@ def test_after_forty_nights_exactly_what_the_policy_says_is_left(aged: Site) -> 
     result = aged.run("prune", "-n")
     assert everything_about(aged.backups) == snapshot
     told = {
-        line.split()[2].rstrip(":"): line for line in result.out.splitlines() if " keep " in line or " delete " in line
+        found[1]: line for line in result.out.splitlines() if (found := re.search(r" (?:keep|delete) (\S+): ", line))
     }
     assert {name for name, line in told.items() if " keep " in line} == expected
     assert {name for name, line in told.items() if " delete " in line} == set(before) - expected

@@ -157,8 +157,8 @@ def test_single_files_come_back_by_pattern(full: Site) -> None:
     hard_link = full.restored("--path", "source/linked") / "folder/files/source/linked"
     assert hard_link.read_text() == "one inode, three names\n"
     result = full.run("restore", "--path", "no such file", "--to", to, status=3)
-    assert "holds no file that matches no such file" in result.err
-    assert "Hint: pickup.py find PATTERN" in result.err
+    assert "it holds no backup of job web that holds a file which matches 'no such file'" in result.err
+    assert "it holds no file that matches 'no such file', as pickup.py find would tell" in result.err
 
 
 def test_one_entry_or_one_artefact_comes_back(full: Site) -> None:
@@ -168,7 +168,8 @@ def test_one_entry_or_one_artefact_comes_back(full: Site) -> None:
     result = full.run("restore", "--only", "ship", "--to", full.folder / "x", status=3)
     assert result.err == (
         "ERROR: target disk: it holds no backup of job web that holds 'ship' without failure\n"
-        f"Hint: {full.names()[0]} holds files, system, shop without failure; a backup that is named is taken as it is\n"
+        f"Hint: the newest is {full.names()[0]}: it does not hold 'ship' without failure, but files, system, shop. "
+        "One that is named is taken as it is\n"
     )
     assert not (full.folder / "x").exists()
 
