@@ -4,9 +4,9 @@ A map, in the order in which a reader meets it. Profiles see only `api`, which h
 
     options     what an entry's config may say           artefact    one file of a backup, and its stored name
     secret      texts that are never shown               store       the contract of a target
-    process     child processes as streams (`child`)     patterns    file name patterns, with one meaning everywhere
+    process     child processes as streams (`child`)     patterns    of files and of names, with one meaning everywhere
     system_user whom a command may run as                archive     GNU tar, and its lists of contents
-    errors      the exceptions and the exit codes
+    errors      the exceptions and the exit codes        wording     sizes, times and lists as people read them
 
 A run, from left to right (`run` is the straight line through it):
 
@@ -21,7 +21,7 @@ Reading back:
 Around it:
 
     cli (options, signals)   commands, reading, restoring (what each does)   session   check   report   history   lock
-    logs   wording   masking (the config's source, as it is stored with each backup)
+    logs   masking (the config's source, as it is stored with each backup)
 
 Imports go one way: cli, commands -> run, check, restore ... -> the modules of the api -> errors. The core names no
 profile.
