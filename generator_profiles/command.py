@@ -55,7 +55,11 @@ class Config(Options):
     def _is_something(self) -> "Config":
         if self.shell and not isinstance(self.command, str):
             raise ValueError("shell=True needs the command as one text")
-        if not self.words or not self.words[0] or not self.command:
+        try:
+            names_none = not self.command or not self.words or not self.words[0]
+        except ValueError as error:
+            raise ValueError(f"command: {error}") from error
+        if names_none:
             raise ValueError("command: should name a program")
         return self
 

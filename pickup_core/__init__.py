@@ -10,7 +10,7 @@ A map, in the order in which a reader meets it. Profiles see only `api`, which h
 
 A run, from left to right (`run` is the straight line through it):
 
-    config, entries, profiles, trust  ->  generate, streams, staging  ->  manifest, instructions  ->  publish
+    config, entries, profiles, trust  ->  generate, streams, staging, room  ->  manifest, instructions  ->  publish
         ->  delivery (to each target), prune, retention
 
 Reading back:

@@ -30,7 +30,8 @@ MANIFEST_COPY = "manifest.json"
 LATEST = "latest"
 _MARKERS = {".json": "complete", ".partial.json": "partial"}
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_LONGEST_REASON = 4096
+LONGEST_REASON = 65_536
+_SHOWN_REASON = 4096
 
 log = logging.getLogger("pickup.catalogue")
 
@@ -133,7 +134,7 @@ class Backup:
         """Give the text of the backup's `.keep` file, or its beginning."""
         try:
             with self.catalogue.store.get(f"{self.folder}.keep") as stream:
-                return " ".join(stream.read(_LONGEST_REASON).decode("utf-8", "replace").split())
+                return " ".join(stream.read(_SHOWN_REASON).decode("utf-8", "replace").split())
         except (OSError, StoreError) as error:  # it is kept for whatever reason
             return f"the reason cannot be read: {error}"
 

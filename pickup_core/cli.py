@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line and give the exit code. Whatever happens, it says so in one sentence at least."""
     code = _carried_out(arguments)
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed, as by >&-
+            sys.stdout.flush()
     except OSError as error:
         _let_go_of_stdout()
         if isinstance(error, BrokenPipeError):  # whoever reads our output has seen enough
@@ -52,7 +53,7 @@ def _carried_out(arguments: Sequence[str] | None) -> int:
 
         return carry_out(options)
     except Stopped as stopped:
-        return _ended(f"{stopped}; what was complete stays, what was not is removed", stopped.exit_code)
+        return _ended(f"{stopped}; what was not finished is removed", stopped.exit_code)
     except KeyboardInterrupt:
         return _ended("interrupted", 128 + signal.SIGINT)
     except PickupError as error:
@@ -65,7 +66,9 @@ def _carried_out(arguments: Sequence[str] | None) -> int:
 
         return _ended(explained(error), ExitCode.FAILED)
     except ImportError as error:
-        return _ended(f"this installation is broken: {error} (with {sys.executable})", ExitCode.INTERNAL)
+        what = f"this installation is broken: {error} (with {sys.executable or 'an unknown Python'})"
+        hint = "start it with the Python that it was installed with; in a checkout make demo makes .venv/bin/python"
+        return _ended(f"{what}\nHint: {hint}", ExitCode.INTERNAL)
     except Exception as error:
         import logging
 
@@ -96,84 +99,102 @@ def parser() -> argparse.ArgumentParser:
         description = f"{text[0].upper()}{text[1:]}."
         return commands.add_parser(name, help=text, description=description, parents=[everywhere], allow_abbrev=False)
 
+    for add in (_add_run, _add_check, _add_list, _add_find, _add_verify, _add_restore, _add_prune, _add_keep,
+                _add_profiles, _add_init):  # fmt: skip
+        add(command)
+    return root
+
+
+_Command = Callable[[str, str], argparse.ArgumentParser]
+
+
+def _add_run(command: _Command) -> None:
     run = command("run", "make a backup and bring it to the targets")
     run.add_argument("-n", "--dry-run", action="store_true", help="change nothing, show what would be done")
     _add_only(run, "run only this generator entry", "NAME")
     _add_target(run, several=True)
-    run.add_argument("--keep", metavar="REASON", help="let prune never delete this backup")
-    run.add_argument(
-        "--wait", type=_duration, default=0.0, metavar="DURATION", help="wait for another run, up to 90s, 30m, 2h"
-    )
+    run.add_argument("--keep", type=_some_text, metavar="REASON", help="let prune never delete this backup")
+    text = "wait for another run, up to 90s, 30m, 2h"
+    run.add_argument("--wait", type=_duration, default=0.0, metavar="DURATION", help=text)
 
-    command(
-        "check", "see whether a run would work: ask each generator, and write, read and delete a probe at each target"
-    )
 
+def _add_check(command: _Command) -> None:
+    text = "see whether a run would work: ask each generator, and write, read and delete a probe at each target"
+    command("check", text)
+
+
+def _add_list(command: _Command) -> None:
     listing = command("list", "show the backups at the targets")
     _add_reading(listing)
     listing.add_argument("--all-jobs", action="store_true", help="show the backups of every job")
     _add_json(listing)
 
+
+def _add_find(command: _Command) -> None:
     find = command("find", "show which backups hold a file, from the lists of contents")
     find.add_argument("pattern", metavar="PATTERN", help="a name, a path, or a pattern with * and ?")
     _add_reading(find)
     _add_json(find)
 
+
+def _add_verify(command: _Command) -> None:
     verify = command("verify", "read backups back and compare them with their manifests")
     verify.add_argument("backup", metavar="BACKUP", nargs="?", default="latest", help=_BACKUP + ", or all")
     _add_reading(verify)
     _add_json(verify)
 
+
+def _add_restore(command: _Command) -> None:
     restore = command("restore", "bring artefacts of a backup back, into a folder or into a server")
     restore.add_argument("backup", metavar="BACKUP", nargs="?", default="latest", help=_BACKUP)
     _add_reading(restore)
     _add_only(restore, "restore only this entry, or this artefact of it", "ENTRY[/ARTEFACT]")
-    restore.add_argument(
-        "--path", action="append", default=[], metavar="PATTERN", help="restore only such files of archives"
-    )
-    restore.add_argument(
-        "--before", type=_moment, metavar="TIME", help='the latest before "2026-11-17 18:00" (local time)'
-    )
+    text = "restore only such files of archives"
+    restore.add_argument("--path", action="append", default=[], metavar="PATTERN", help=text)
+    text = 'the latest before "2026-11-17 18:00" (local time)'
+    restore.add_argument("--before", type=_moment, metavar="TIME", help=text)
     where = restore.add_mutually_exclusive_group(required=True)
-    where.add_argument("--to", type=Path, metavar="FOLDER", help="the folder to restore into")
+    where.add_argument("--to", type=_path, metavar="FOLDER", help="the folder to restore into")
     text = "load dumps into the server that the entry's config names, or SQLite databases into their place"
     where.add_argument("--into-server", action="store_true", help=text)
-    restore.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="KEY=VALUE",
-        help="with --into-server: an option in place of that in the config, such as host=db2",
-    )
-    restore.add_argument("--as", dest="as_name", metavar="NAME", help="with --into-server: load it under another name")
+    text = "with --into-server: an option in place of that in the config, such as host=db2"
+    restore.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help=text)
+    text = "with --into-server: load it under another name"
+    restore.add_argument("--as", type=_some_text, dest="as_name", metavar="NAME", help=text)
     restore.add_argument("--as-stored", action="store_true", help="leave the artefacts as they lie at the target")
-    restore.add_argument("--overwrite", action="store_true", help="replace files or databases that are there already")
-    restore.add_argument(
-        "--privileged", action="store_true", help="as root, restore setuid bits, devices and capabilities too"
-    )
+    text = "replace files or databases that are there already"
+    restore.add_argument("--overwrite", action="store_true", help=text)
+    text = "as root, restore setuid bits, devices and capabilities too"
+    restore.add_argument("--privileged", action="store_true", help=text)
 
+
+def _add_prune(command: _Command) -> None:
     prune = command("prune", "delete the backups that the retention policy does not keep")
     _add_target(prune, several=True)
-    prune.add_argument("--job", metavar="JOB", help="the job, if not the config's own")
-    prune.add_argument(
-        "-n", "--dry-run", action="store_true", help="delete nothing, show what would be deleted and why"
-    )
-    text = "even if more than half of the backups would go, or another machine made some of them"
+    _add_job(prune)
+    text = "delete nothing, show what would be deleted and why"
+    prune.add_argument("-n", "--dry-run", action="store_true", help=text)
+    text = "even if an age rule deletes more than half of the backups, or another machine made some of them"
     prune.add_argument("--prune-anyway", action="store_true", help=text)
 
+
+def _add_keep(command: _Command) -> None:
     keep = command("keep", "let prune never delete a backup")
     keep.add_argument("backup", metavar="BACKUP", help=_BACKUP)
-    keep.add_argument("reason", metavar="REASON", nargs="?", default="", help="why it is kept; shown by list and prune")
+    text = "why it is kept; shown by prune, and in the file beside the backup"
+    keep.add_argument("reason", metavar="REASON", nargs="?", default="", help=text)
     keep.add_argument("--release", action="store_true", help="let prune delete it again")
 
+
+def _add_profiles(command: _Command) -> None:
     profiles = command("profiles", "show the profiles that there are, or the manual of one")
     profiles.add_argument("name", metavar="NAME", nargs="?", help="the profile")
     _add_json(profiles)
 
+
+def _add_init(command: _Command) -> None:
     init = command("init", "write a commented config, to be edited")
-    init.add_argument("file", metavar="FILE", nargs="?", type=Path, help="where; never over a file that is there")
-    return root
+    init.add_argument("file", metavar="FILE", nargs="?", type=_path, help="where; never over a file that is there")
 
 
 _BACKUP = 'a backup\'s name, an unambiguous beginning of one ("2026-11-17"), or latest'
@@ -181,7 +202,7 @@ _BACKUP = 'a backup\'s name, an unambiguous beginning of one ("2026-11-17"), or 
 
 def _add_everywhere(parser: argparse.ArgumentParser, config: object, quiet: object, debug: object) -> None:
     """Add the options that may stand before the command and after it, with their defaults."""
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", default=config, help="the config file")
+    parser.add_argument("-c", "--config", type=_path, metavar="FILE", default=config, help="the config file")
     parser.add_argument("-q", "--quiet", action="store_true", default=quiet, help="write warnings and errors only")
     parser.add_argument("-d", "--debug", action="store_true", default=debug, help="show all that goes to the log")
 
@@ -203,14 +224,13 @@ def _add_target(command: argparse.ArgumentParser, several: bool = False) -> None
 
 def _add_reading(command: argparse.ArgumentParser) -> None:
     _add_target(command)
-    command.add_argument("--job", metavar="JOB", help="the job, if not the config's own")
-    command.add_argument(
-        "--from",
-        type=Path,
-        dest="folder",
-        metavar="FOLDER",
-        help="a folder of backups in place of a target; needs no config",
-    )
+    _add_job(command)
+    text = "a folder of backups in place of a target; needs no config"
+    command.add_argument("--from", type=_path, dest="folder", metavar="FOLDER", help=text)
+
+
+def _add_job(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--job", type=_some_text, metavar="JOB", help="the job, if not the config's own")
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:
@@ -231,6 +251,16 @@ def _with_command(arguments: Sequence[str]) -> list[str]:
         else:
             break
     return [*arguments[:position], "run", *arguments[position:]] if position <= len(arguments) else list(arguments)
+
+
+def _some_text(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text; is a variable not set?")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_some_text(text))
 
 
 def _duration(text: str) -> float:
@@ -261,6 +291,9 @@ def _listen_to_signals() -> None:
 
 
 def _ended(sentence: str, code: int) -> int:
+    import logging
+
+    logging.getLogger("pickup.cli").debug("ended with status %d: %s", code, sentence)  # to the log, if there is one
     with contextlib.suppress(ImportError):  # where the installation is broken
         from pickup_core.wording import printable
 

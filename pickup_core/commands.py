@@ -15,7 +15,7 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pickup_core.catalogue import LATEST, Catalogue, Memory
+from pickup_core.catalogue import LATEST, LONGEST_REASON, Catalogue, Memory, read_small
 from pickup_core.config import Config, default_config_path, find_config, host_job, load_config
 from pickup_core.delivery import tell_pruned
 from pickup_core.entries import TargetEntry, chosen
@@ -28,7 +28,7 @@ from pickup_core.reading import find_command, list_command, verify_command
 from pickup_core.restoring import restore_command
 from pickup_core.run import RunWish, machine_digest, run
 from pickup_core.session import Session, job_of, print_table
-from pickup_core.store import DryRun
+from pickup_core.store import DryRun, Store
 
 log = logging.getLogger("pickup.commands")
 
@@ -93,15 +93,36 @@ def _keep(session: Session) -> None:
     job = job_of(config.job, "JOB in the config")
     if bool(options.reason) == options.release:
         raise UsageError("keep takes a REASON, or --release")
+    with job_lock(config.state_folder, job, datetime.now(timezone.utc)):  # prune has read them by now, or not yet
+        _keep_at_all(session, config, job)
+
+
+def _keep_at_all(session: Session, config: Config, job: str) -> None:
+    options = session.options
     for name, targets in _holders(session, config, job).items():
         for target in targets:
             with session.report.attempt(target.where), target.store() as store:
-                path = f"{job}/{name}.keep"
-                store.delete(path)
-                if not options.release:
-                    store.commit(path, options.reason.encode("utf-8", "surrogateescape"))
+                reason = options.reason.encode("utf-8", "surrogateescape")
+                _set_keep(store, f"{job}/{name}.keep", None if options.release else reason)
                 state = "may be deleted by prune again" if options.release else "is never deleted by prune"
                 log.info("%s: %s %s", target.label, name, state)
+
+
+def _set_keep(store: Store, path: str, reason: bytes | None) -> None:
+    """Put a reason in the place of the one that there may be, or none. Where that fails, the old one comes back."""
+    before = None
+    with contextlib.suppress(FileNotFoundError):
+        before = read_small(store, path, LONGEST_REASON)
+        store.delete(path)
+    if reason is None:
+        return
+    try:
+        store.commit(path, reason)
+    except BaseException:
+        if before is not None:
+            store.delete(path)
+            store.commit(path, before)
+        raise
 
 
 def _holders(session: Session, config: Config, job: str) -> dict[str, list[TargetEntry]]:
@@ -147,17 +168,19 @@ def _profiles(session: Session) -> None:
 
 
 def _init(session: Session) -> None:
-    path = session.options.file or default_config_path()
+    path = session.options.file or session.options.config or default_config_path()
     text = Path(__file__).with_name("config.py.example").read_text(encoding="utf-8")
     if job := host_job():
         text = re.sub(r"(?m)^# JOB = .*$", f'JOB = "{job}"', text)
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(
             os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="utf-8"
         ) as file:
             file.write(text)
-    except FileExistsError:
+    except FileExistsError as error:
+        if error.filename != str(path):
+            raise ConfigError(f"{path} cannot be written: {error.filename} is no folder") from None
         raise ConfigError(f"{path} is there already and is left as it is", hint="pickup.py init OTHER-FILE") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from None

@@ -222,18 +222,20 @@ def _version(names: Mapping[str, Any], problems: list[str]) -> tuple[int, int]:
         state = f"is {version!r}" if "CONFIG_VERSION" in names else "is missing"
         problems.append(f"CONFIG_VERSION {state}, expected {CONFIG_VERSION}")
     elif version[0] != CONFIG_VERSION[0] or version > CONFIG_VERSION:
-        problems.append(f"CONFIG_VERSION is {version}, but this Pickup reads {CONFIG_VERSION[0]}.0 to "
-                        f"{CONFIG_VERSION[0]}.{CONFIG_VERSION[1]}; see the changelog for what has changed")  # fmt: skip
+        major, minor = CONFIG_VERSION
+        known = f"{major}.0 to {major}.{minor}" if minor else f"{major}.0"
+        what = f"CONFIG_VERSION is {version}, but this Pickup reads {known}"
+        problems.append(f"{what}; see the changelog for what has changed")
     else:
         return version
     return CONFIG_VERSION
 
 
 def _check_spelling(names: Mapping[str, Any], problems: list[str]) -> None:
-    """Report a name that is nearly one of Pickup's. Other names in capitals are the config's own business."""
+    """Report a name that is nearly one of Pickup's. Other names are the config's own business."""
     known = {"CONFIG_VERSION", "GENERATORS", "TARGETS", *_Settings.model_fields}
-    for name in sorted(name for name in names if name.isupper() and name not in known):
-        close = difflib.get_close_matches(name, known - set(names), 1, cutoff=0.8)
+    for name in sorted(name for name in names if not name.islower() and name not in known):
+        close = difflib.get_close_matches(name.upper(), known - set(names), 1, cutoff=0.8 if name.isupper() else 1)
         if close:
             problems.append(f"unknown name {name}; did you mean {close[0]}?")
 

@@ -37,7 +37,7 @@ def job_lock(state_folder: Path, job: str, started: datetime, wait: float = 0) -
         while not _acquired(descriptor, path):
             if time.monotonic() >= limit:
                 what = f"another run of job {job} is at work: {_holder(descriptor)}"
-                raise LockedError(what, hint="pickup.py run --wait 2h waits for its end")
+                raise LockedError(what, hint="wait for its end, as pickup.py run --wait 2h does")
             time.sleep(min(1.0, max(0.0, limit - time.monotonic())))
 
         def note(doing: str) -> None:

@@ -44,11 +44,11 @@ class Logs:
         """Send information to stdout, but for `quiet`, and warnings and errors to stderr; with `debug` everything."""
         logging.raiseExceptions = False
         self._console = (quiet, debug)
-        out = logging.StreamHandler(sys.stdout)
+        out = logging.StreamHandler(sys.stdout) if sys.stdout else logging.NullHandler()
         out.setLevel(logging.DEBUG if debug else logging.INFO)
         out.addFilter(lambda record: record.levelno < logging.WARNING)
         out.setFormatter(Formatter("%(message)s"))
-        err = logging.StreamHandler(sys.stderr)
+        err = logging.StreamHandler(sys.stderr) if sys.stderr else logging.NullHandler()
         err.setLevel(logging.WARNING)
         err.setFormatter(Formatter("%(levelname)s: %(message)s"))
         logging.basicConfig(handlers=[err] if quiet and not debug else [out, err], level=logging.INFO, force=True)

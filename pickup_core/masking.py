@@ -1,21 +1,35 @@
 """Masking: the config's source without the secrets that are written in it, as it is stored with each backup."""
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 
 from pickup_core.secret import MASK, Secret, is_known_secret, redact, secrets_in, speaks_of_secret
+
+_COMMENTED = re.compile(r"(\w+)[\"']?\]?\s*[=:]\s*([\"'])(.+?)\2")
 
 
 def masked_source(source: str) -> str:
     """Give Python source with every secret in it masked: known values, literals under a name like `password`, and what
     stands in texts like `--password=...`; all of these are known from then on.
     """
+    for name, value in _in_comments(source):
+        if speaks_of_secret(name):
+            Secret(value)
     lines = re.findall(r".*?(?:\r\n?|\n)|.+", source, re.DOTALL)  # as Python counts them, unlike str.splitlines
     for first, start, last, end in sorted(_secret_places(ast.parse(source)), reverse=True):
         head, tail = lines[first - 1].encode()[:start].decode(), lines[last - 1].encode()[end:].decode()
         lines[first - 1 : last] = [f'{head}"{MASK}"{tail}']
     return redact("".join(lines))
+
+
+def _in_comments(source: str) -> Iterator[tuple[str, str]]:
+    """Give each name and text that a comment puts together, as a line of the config that was taken out does."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield from ((name, text) for name, _, text in _COMMENTED.findall(token.string))
 
 
 def _secret_places(tree: ast.AST) -> set[tuple[int, int, int, int]]:
@@ -49,6 +63,12 @@ def _named_values(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
             yield from ((_name(key), value) for key, value in zip(node.keys, node.values, strict=True))
         elif isinstance(node, ast.keyword):
             yield node.arg or "", node.value
+        elif isinstance(node, ast.arguments):
+            plain = [*node.posonlyargs, *node.args]
+            yield from (
+                (arg.arg, value) for arg, value in zip(plain[-len(node.defaults) :], node.defaults, strict=False)
+            )
+            yield from ((arg.arg, value) for arg, value in zip(node.kwonlyargs, node.kw_defaults, strict=True) if value)
         elif isinstance(node, ast.Assign):
             yield from (pair for target in node.targets for pair in _assigned(target, node.value))
         elif isinstance(node, ast.AnnAssign | ast.AugAssign | ast.NamedExpr) and node.value is not None:

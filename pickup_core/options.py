@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
-
-from pickup_core.secret import Secret
-
-__all__ = ["Options", "Secret"]
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 _LONGEST_TEXT = 65_536
 
@@ -26,10 +29,13 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True)
 
-    @field_validator("*", mode="after")
+    @field_validator("*", mode="wrap")
     @classmethod
-    def _anchor(cls, value: Any, info: ValidationInfo) -> Any:
-        folder = (info.context or {}).get("folder")
+    def _anchor(cls, given: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        value, folder = validate(given), (info.context or {}).get("folder")
+        many = (given, value) if isinstance(given, list) and isinstance(value, list) else ([given], [value])
+        if any(text == "" and isinstance(path, Path) for text, path in zip(*many, strict=False)):
+            raise ValueError("is empty; . is the folder of the config")
         return _each(value, lambda leaf: _checked(leaf, folder))
 
 

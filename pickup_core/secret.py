@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import stat
 import subprocess
 import sys
@@ -23,7 +24,7 @@ MASK = "***"
 _SHORTEST_REDACTED = 4
 _SPEAKING_NAME = re.compile(
     r"((\A|_)pass|password|passwd|pwd|passphrase|secret|token"
-    r"|(api|access|secret|account|encryption|master|private|signing)_?key|(?-i:[A-Z0-9]_KEY))\Z",
+    r"|(api|access|secret|account|encryption|master|private|signing)_?key|(?-i:[A-Z0-9]_KEY))s?\Z",
     re.IGNORECASE,
 )
 _SPEAKING_PLACE = re.compile(
@@ -82,7 +83,7 @@ def secret_file(path: str | Path) -> Secret:
                 raise ConfigError(
                     f"secret file {path} can be read by others", hint=f"chmod 600 {shlex.quote(str(path))}"
                 )
-            return Secret(file.read().rstrip("\r\n"))
+            return _some_secret(file.read().rstrip("\r\n"), f"secret file {path}")
     except UnicodeDecodeError:
         raise ConfigError(f"secret file {path} is no text in UTF-8") from None
     except OSError as error:
@@ -97,7 +98,7 @@ def secret_env(name: str) -> Secret:
     if name not in os.environ:
         raise ConfigError(f"environment variable {name} is not set, but the config reads a secret from it")
     _environment_names.add(name)
-    return Secret(os.environ[name])
+    return _some_secret(os.environ[name], f"environment variable {name}")
 
 
 def secret_command(command: str | Sequence[str], timeout: float = 30) -> Secret:
@@ -109,6 +110,7 @@ def secret_command(command: str | Sequence[str], timeout: float = 30) -> Secret:
     words = shlex.split(command) if isinstance(command, str) else list(command)
     if not words:
         raise ConfigError("secret_command names no program")
+    limit = signal.alarm(0)  # this command has its own time, beside that for the config as a whole
     try:
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False, env=clean_environment()
@@ -120,6 +122,8 @@ def secret_command(command: str | Sequence[str], timeout: float = 30) -> Secret:
         raise ConfigError(f"secret command {words[0]!r} printed no text in UTF-8") from None
     except OSError as error:
         raise ConfigError(f"secret command {words[0]!r} cannot be started: {error.strerror or error}") from None
+    finally:
+        signal.alarm(limit)
     if done.returncode != 0 or not value:
         raise ConfigError(f"secret command {words[0]!r} ended with status {done.returncode} and no secret")
     return Secret(value)
@@ -134,11 +138,18 @@ def secret_credential(name: str) -> Secret:
     if folder is None or "/" in name:
         raise ConfigError(f"no systemd credential {name!r}", hint=f"add LoadCredential={name}:FILE to the service")
     try:
-        return Secret((Path(folder) / name).read_text(encoding="utf-8").rstrip("\r\n"))
+        value = (Path(folder) / name).read_text(encoding="utf-8").rstrip("\r\n")
+        return _some_secret(value, f"systemd credential {name!r}")
     except UnicodeDecodeError:
         raise ConfigError(f"systemd credential {name!r} is no text in UTF-8") from None
     except OSError as error:
         raise ConfigError(f"systemd credential {name!r} cannot be read: {error.strerror or error}") from None
+
+
+def _some_secret(value: str, where: str) -> Secret:
+    if not value:
+        raise ConfigError(f"{where} is empty, but the config reads a secret from it")
+    return Secret(value)
 
 
 def redact(text: str) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pickup_core.catalogue import Catalogue, Memory, read_small
+from pickup_core.catalogue import Backup, Catalogue, Memory, read_small
 from pickup_core.errors import DamageError, StoreError, UsageError
-from pickup_core.manifest import Manifest, UnfinishedError, backup_id, encode
+from pickup_core.manifest import UnfinishedError, backup_id, encode
 from pickup_core.store import Item, Store
 from tests.builders import MemoryStore
 from tests.places import JOB, NIGHT, Watched, content, make_backup, put, store_backup, store_nights
@@ -318,8 +318,8 @@ def five(store: Watched, tmp_path: Path) -> list[str]:
     return [night.manifest.id for night in (*first, *partial, *last)]
 
 
-def holds_both(manifest: Manifest) -> bool:
-    return manifest.is_complete
+def lacks_one(backup: Backup) -> str:
+    return "" if backup.manifest.is_complete else "it is partial"
 
 
 def test_latest_is_the_newest_that_is_finished(store: Watched, five: list[str]) -> None:
@@ -344,15 +344,15 @@ def test_before_moves_the_point_from_which_latest_is_looked_for(store: Watched, 
 def test_latest_holds_what_is_asked_for(store: Watched, five: list[str], caplog: pytest.LogCaptureFixture) -> None:
     """R13: and it is said what was passed over."""
     caplog.set_level(logging.INFO)
-    found = catalogue_of(store).select(JOB, before=NIGHT + timedelta(days=39), holds=holds_both)
+    found = catalogue_of(store).select(JOB, before=NIGHT + timedelta(days=39), lacks=lacks_one)
     assert found.id == five[1]
-    assert f"passed over 2 newer backups, the newest is {five[3]}: what is asked for is not in there" in caplog.text
+    assert f"passed over 2 newer backups; the newest is {five[3]}: it is partial" in caplog.text
 
 
 def test_where_none_holds_what_is_asked_for_the_hint_says_what_there_is(store: Watched, five: list[str]) -> None:
     with pytest.raises(UsageError, match="it holds no backup of job web01 with everything") as caught:
-        catalogue_of(store).select(JOB, holds=lambda manifest: False, which="with everything")
-    assert caught.value.hint.startswith(f"{five[4]} holds www, main without failure")
+        catalogue_of(store).select(JOB, lacks=lambda backup: "it is small", which="with everything")
+    assert caught.value.hint == f"the newest is {five[4]}: it is small. One that is named is taken as it is"
 
 
 def test_a_beginning_of_a_name_is_enough_where_it_is_the_only_one(store: Watched, five: list[str]) -> None:
@@ -380,7 +380,7 @@ def test_a_job_that_there_is_not_names_those_that_there_are(store: Watched, five
 
 
 def test_an_unfinished_backup_is_refused_by_name(store: Watched, five: list[str]) -> None:
-    with pytest.raises(UsageError, match="backup web01/2027-02-01T031502Z is unfinished: it has no manifest"):
+    with pytest.raises(UsageError, match="backup web01/2027-02-01T031502Z is unfinished: no manifest lies beside it"):
         catalogue_of(store).select(JOB, "2027-02")
 
 
@@ -392,7 +392,7 @@ def test_a_damaged_backup_is_given_by_name_and_passed_over_otherwise(
     exchange(store, path, content(store, path).replace(b"www", b"xxx"))
     assert catalogue_of(store).select(JOB, five[4]).status == "damaged"
     assert catalogue_of(store).select(JOB).id == five[3]
-    assert f"{path} is damaged and is passed over" in caplog.text
+    assert f"{path}: the manifest's own checksum is wrong; it is passed over" in caplog.text
     exchange(store, path, b"{\n")
     with pytest.raises(DamageError, match=f"{path} is cut off"):
         catalogue_of(store).select(JOB, five[4])

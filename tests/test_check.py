@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.manifest import backup_id
 from pickup_core.report import Report
+from pickup_core.room import Reserve
 from pickup_core.run import RunWish, machine_digest, run
 from pickup_core.store import Item
 from target_profiles.folder import Config as FolderConfig
@@ -48,7 +50,9 @@ def at(config: Config, store: Watched | MemoryStore) -> Config:
     return replace(config, targets=(served_by(config.targets[0], store),))
 
 
-def checked(config: Config) -> int:
+def checked(config: Config, has_root: bool = True) -> int:
+    if has_root:
+        (config.path.parent / "backups").mkdir(exist_ok=True)
     report = Report()
     check(config, report)
     return report.exit_code
@@ -69,7 +73,7 @@ def test_a_check_does_at_a_target_what_a_run_does_and_takes_it_back(tmp_path: Pa
     assert checked(at(made(tmp_path), store)) == 0
     [(_, probe)] = [call for call in store.calls if call[0] == "get"]
     assert re.fullmatch(r"pickup-probe-[0-9a-f]{16}", probe)
-    assert store.calls == [("create_root", ""), ("put", probe), ("listdir", ""), ("get", probe), ("delete", probe)]
+    assert store.calls == [("listdir", ""), ("put", probe), ("listdir", ""), ("get", probe), ("delete", probe)]
     assert list(store.store.files) == ["web02/notes.txt"]
 
 
@@ -122,7 +126,7 @@ def test_a_state_folder_that_no_run_could_use_ends_the_check(tmp_path: Path, obs
         state.mkdir(mode=0o700)
         (state / f"{JOB}.lock").mkdir() if "lock" in obstacle else state.chmod(0o777)
     with pytest.raises(ConfigError):
-        checked(config)
+        checked(config, has_root=False)
     assert not (tmp_path / "backups").exists()
 
 
@@ -141,8 +145,29 @@ def test_a_run_that_will_not_fit_is_warned_about(tmp_path: Path, caplog: pytest.
     config = made(tmp_path)
     History(config.state_folder, JOB).add("run", sizes={LABEL: {"output": 10 * 2**60}, "command/gone": {"x": 2**70}})
     assert checked(config) == 1
-    assert "staging area: the next run will need about 12.0 EiB" in caplog.messages
+    [warning] = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    said = r"staging area: of .+iB that are free, MIN_FREE keeps 0 Bytes, and a run will need about 12.0 EiB\nHint: .+"
+    assert re.fullmatch(said, warning)
     assert not list((tmp_path / "area").iterdir())
+
+
+def test_a_check_makes_no_root_and_says_that_the_first_run_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that is not plugged in would get a folder in its place."""
+    assert checked(made(tmp_path, path="usb/backups"), has_root=False) == 0
+    said = f"folder/disk: {tmp_path}/usb/backups does not exist, and the first run makes it; should a disk be mounted"
+    assert said in caplog.text
+    assert not (tmp_path / "usb").exists()
+
+
+@pytest.mark.parametrize("ask", [checked, tried])
+def test_where_nothing_may_be_staged_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ask: Callable[[Config], int]
+) -> None:
+    config = replace(made(tmp_path), min_free=Reserve(0.0, 2**60))
+    assert ask(config) == 1
+    assert re.search(r"staging area: of .+ that are free, MIN_FREE keeps 1.0 EiB\nHint: make room", caplog.text)
 
 
 # Check: what a target may do wrong
@@ -176,7 +201,7 @@ def test_a_target_that_does_not_give_back_what_it_got_fails(
 
 def test_a_probe_that_could_be_written_half_is_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """T4: after a `put` that raised, a part may lie at the place."""
-    store = Interrupted(MemoryStore(), 2, "half", StoreError("552 quota exceeded"))
+    store = Interrupted(MemoryStore(), 1, "half", StoreError("552 quota exceeded"))
     assert checked(at(made(tmp_path), store)) == 2
     assert store.fired
     assert f"{WHERE}: 552 quota exceeded" in caplog.messages
@@ -188,7 +213,7 @@ def test_an_account_that_may_not_delete_is_worth_a_word_only_where_something_is_
     tmp_path: Path, caplog: pytest.LogCaptureFixture, retention: str, status: int
 ) -> None:
     """T19, T33: append-only is a choice."""
-    store = Interrupted(MemoryStore(), 3, "before", StoreError("550 permission denied"))
+    store = Interrupted(MemoryStore(), 2, "before", StoreError("550 permission denied"))
     assert checked(at(made(tmp_path, retention=retention), store)) == status
     assert store.fired
     warnings = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
@@ -218,8 +243,8 @@ def test_a_target_that_lies_in_what_is_backed_up_is_noted(
     entry = f'[dict(name="files", profile="folder", config=dict(path={paths}))]'
     checked(made(tmp_path, entry, path=place))
     notes = [message for message in caplog.messages if "it lies in" in message]
-    said = f"  note: it lies in {tmp_path}/{noted}, which folder/files reads: exclude it, or each backup holds the "
-    assert notes == ([] if noted is None else [f"{said}ones before"])
+    said = f"  note: it lies in {tmp_path}/{noted}, which folder/files reads; excluded there, "
+    assert notes == ([] if noted is None else [f"{said}backups do not hold backups"])
 
 
 # Dry run
@@ -252,7 +277,9 @@ def test_what_a_dry_run_would_do_is_what_a_run_does(
         dry_run(config, wish, report)
     assert report.exit_code == 0
     shown = list(caplog.messages)
-    would = [found[1] for each in shown if (found := re.search(r": delete (\S+): no rule of last=2 keeps it", each))]
+    would = [
+        found[1] for each in shown if (found := re.search(r": would delete (\S+): no rule of last=2 keeps it", each))
+    ]
     run(config, wish, report)
     assert report.exit_code == 0
     [record] = History(config.state_folder, JOB).records("prune")

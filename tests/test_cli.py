@@ -151,7 +151,7 @@ def test_the_others_take_their_options() -> None:
         ("--conf x", "unrecognized arguments: --conf x"),
         ("-c", "argument -c/--config: expected one argument"),
         ("--only", "argument --only: expected one argument"),
-        ("restore", "the following arguments are required: --to"),
+        ("restore", "one of the arguments --to --into-server is required"),
         ("find", "the following arguments are required: PATTERN"),
         ("keep", "the following arguments are required: BACKUP"),
         ("--wait soon", "argument --wait: 'soon' is no duration such as 90s, 30m or 2h"),
@@ -308,7 +308,7 @@ ENDS = [
     ("raise LockedError('x')", 4, "ERROR: x\n"),
     ("raise DamageError('x')", 6, "ERROR: x\n"),
     ("raise RefusedError('x')", 6, "ERROR: x\n"),
-    ("raise Stopped(15)", 143, "ERROR: stopped by SIGTERM; what was complete stays, what was not is removed\n"),
+    ("raise Stopped(15)", 143, "ERROR: stopped by SIGTERM; what was not finished is removed\n"),
     ("raise KeyboardInterrupt", 130, "ERROR: interrupted\n"),
     ("raise OSError(28, 'No space left on device', '/x')", 2, "ERROR: No space left on device: /x\n"),
     ("raise ValueError('odd')", 5, "ERROR: internal error, please report it: ValueError: odd\n"),
@@ -366,7 +366,7 @@ def test_a_signal_ends_what_is_done_and_gives_its_code(number: int) -> None:
     done = main_with(body)
     assert done.returncode == 128 + number
     assert done.stdout == "cleaned up\n"
-    said = f"ERROR: stopped by {signal.Signals(number).name}; what was complete stays, what was not is removed\n"
+    said = f"ERROR: stopped by {signal.Signals(number).name}; what was not finished is removed\n"
     assert done.stderr == said
 
 

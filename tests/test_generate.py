@@ -16,6 +16,7 @@ from pickup_core.generate import generate, skipped
 from pickup_core.manifest import EntryRecord
 from pickup_core.report import Report
 from pickup_core.staging import Staging
+from pickup_core.wording import in_words
 from tests.builders import config_text, loaded
 from tests.generator_contract import Ran, run_entry
 from tests.places import run_on_disk
@@ -373,7 +374,7 @@ def test_an_artefact_of_less_than_half_of_its_last_size_is_warned_about(
     assert result.record.status == "ok"
     assert result.contents["dump.sql"] == bytes(size)
     assert result.exit_code == (ExitCode.WARNINGS if warns else ExitCode.OK)
-    expected = f"dump.sql has {size} bytes; last time it had {last}"
+    expected = f"dump.sql has shrunk from {in_words(last)} last time to {in_words(size)}"
     assert result.record.warnings == ((expected,) if warns else ())
     assert result.messages == ([f"{WHERE}: {expected}"] if warns else [])
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from pickup_core.cli import main
-from pickup_core.errors import UsageError
+from pickup_core.errors import PickupError, UsageError
 from pickup_core.load import settings_of
 from tests.builders import config_text, write_config
-from tests.sessions import own_logging
+from tests.sessions import carried_out
 
 SERVER = '''
     """A server that is a folder: each table is a file. It says what it was asked to load."""
@@ -60,7 +59,7 @@ class Site:
         (folder / "files").mkdir()
         (folder / "files/a").write_text("a")
         self.configure()
-        assert self.run("-q") == 0
+        assert self.run("run", "-q") == 0
 
     def configure(self, generators: str | None = None, **config: Any) -> None:
         options = ", ".join(f"{name}={value!r}" for name, value in {"host": "server", **config}.items())
@@ -68,9 +67,15 @@ class Site:
                 dict(name="files", profile="folder", config=dict(path="files"))]"""
         write_config(self.folder, config_text(HEAD, own if generators is None else generators))
 
-    def run(self, *arguments: str | Path) -> int:
-        with own_logging():
-            return main(["-c", str(self.folder / "config.py"), *map(str, arguments)])
+    def run(self, *words: str | Path) -> int:
+        """Carry out a command, and give its exit code; what it wrote is in `out` and `err`."""
+        try:
+            done = carried_out(self.folder, *words)
+        except PickupError as error:
+            self.out, self.err = "", f"ERROR: {error}\n"
+            return error.exit_code
+        self.out, self.err = done.out, done.err
+        return done.status
 
     def tables(self, name: str = "server") -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (self.folder / name).iterdir()}
@@ -89,12 +94,12 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
-def test_what_was_lost_comes_back(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_was_lost_comes_back(site: Site) -> None:
     for path in site.server.iterdir():
         path.unlink()
     assert site.run("restore", "--into-server") == 0
     assert site.tables() == TABLES
-    out, err = capfd.readouterr()
+    out, err = site.out, site.err
     lines = [line for line in out.splitlines() if not line.startswith("from target disk: job web01, backup ")]
     assert lines == [
         "folder/files: left out, as it cannot be loaded into a server; restore --to FOLDER restores it",
@@ -107,9 +112,9 @@ def test_what_was_lost_comes_back(site: Site, capfd: pytest.CaptureFixture[str])
     assert [(record["to"], record["only"]) for record in site.history()] == [("server", [])]
 
 
-def test_what_the_profile_refuses_is_said(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_the_profile_refuses_is_said(site: Site) -> None:
     assert site.run("restore", "--into-server", "--only", "main") == 6
-    assert capfd.readouterr().err == "ERROR: server/main: table orders is there already\nHint: --overwrite\n"
+    assert site.err == "ERROR: server/main: table orders is there already\nHint: --overwrite\n"
     (site.server / "users").write_bytes(b"nobody\n")
     assert site.run("restore", "--into-server", "--only", "main", "--overwrite") == 0
     assert site.tables() == TABLES
@@ -134,9 +139,9 @@ def test_a_config_of_targets_only_and_a_copied_folder_will_do_with_the_options(s
     assert site.run("restore", "--into-server", "--only", "main") == 3
 
 
-def test_a_wrong_option_is_named(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_option_is_named(site: Site) -> None:
     assert site.run("restore", "--into-server", "--set", "hots=db2") == 3
-    err = capfd.readouterr().err
+    err = site.err
     assert "server/main: config.hots: unknown key; did you mean 'host'?" in err
     assert "Hint: --set KEY=VALUE sets an option for this restore" in err
 
@@ -155,13 +160,13 @@ def test_a_setting_is_a_key_and_a_value(text: str) -> None:
         settings_of([text])
 
 
-def test_nothing_is_loaded_where_one_artefact_is_damaged(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_loaded_where_one_artefact_is_damaged(site: Site) -> None:
     """V5: not the first either, which is whole."""
     stored = site.stored("users")
     stored.write_bytes(stored.read_bytes()[:-1] + b"x")
     (site.server / "orders").unlink()
     assert site.run("restore", "--into-server") == 6
-    assert "server/main/users.zst has changed since it was stored" in capfd.readouterr().err
+    assert "server/main/users.zst has changed since it was stored" in site.err
     assert site.tables().keys() == {"users"}
     assert list((site.folder / "area").iterdir()) == []
 
@@ -175,16 +180,14 @@ def test_nothing_is_loaded_where_one_artefact_is_damaged(site: Site, capfd: pyte
         (["--as-stored"], "--as-stored goes with --to"),
     ],
 )
-def test_what_makes_no_sense_is_a_usage_error(
-    site: Site, words: Sequence[str], message: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_makes_no_sense_is_a_usage_error(site: Site, words: Sequence[str], message: str) -> None:
     assert site.run("restore", "--into-server", *words) == 3
-    assert message in capfd.readouterr().err
+    assert message in site.err
     assert site.tables() == TABLES
 
 
-def test_options_of_a_server_do_not_go_with_a_folder(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+def test_options_of_a_server_do_not_go_with_a_folder(site: Site) -> None:
     for words in (["--as", "x"], ["--set", "host=db2"]):
         assert site.run("restore", "--to", site.folder / "again", *words) == 3
-        assert f"{words[0]} goes with --into-server" in capfd.readouterr().err
+        assert f"{words[0]} goes with --into-server" in site.err
     assert not (site.folder / "again").exists()

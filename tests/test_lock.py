@@ -55,7 +55,7 @@ def test_a_second_holder_is_told_who_is_at_work_and_since_when(tmp_path: Path) -
     assert caught.value.exit_code == ExitCode.LOCKED
     said = f"another run of job web01 is at work: process {process.pid}, started 2026-11-23T03:15:02+00:00"
     assert caught.value.message.startswith(said)
-    assert caught.value.hint == "--wait 2h waits for its end"
+    assert caught.value.hint == "wait for its end, as pickup.py run --wait 2h does"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

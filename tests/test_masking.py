@@ -39,6 +39,13 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
         ('x = 1\r\npassword = "c4n4ry"\r\n', 'x = 1\r\npassword = "***"\r\n'),
         ('password = secret_file("db.password")', 'password = secret_file("db.password")'),
         ('password = ""', 'password = ""'),
+        ('# was: dict(password="c4n4ry")', '# was: dict(password="***")'),
+        ("#x['token'] = 'c4n4ry'", "#x['token'] = '***'"),
+        (
+            'def login(user="me", password="c4n4ry", *, token="5c4n4ry"): pass',
+            'def login(user="me", password="***", *, token="***"): pass',
+        ),
+        ('passwords = ["c4n4ry"]', 'passwords = ["***"]'),
         ('passwd = {"db": "c4n4ry", "ftp": ["4c4n4ry"]}', 'passwd = {"db": "***", "ftp": ["***"]}'),
         ('env = dict(DUMP_KEY="c4n4ry")', 'env = dict(DUMP_KEY="***")'),
         ('command = ["dump", "--password=c4n4ry"]', 'command = ["dump", "--password=***"]'),

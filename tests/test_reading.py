@@ -115,7 +115,7 @@ def test_jobs_are_listed_one_by_one_or_all(home: Path) -> None:
     assert jobs() == [JOB, JOB]
     assert jobs("--all-jobs") == ["db02", JOB, JOB]
     assert jobs("--job", "db02") == ["db02"]
-    assert carried_out(home, "list", "--job", "db03").out == "no backups of job db03\n"
+    assert carried_out(home, "list", "--job", "db03").out == "no backups of job db03; there are jobs: db02, web01\n"
     with pytest.raises(UsageError, match="the name of a job should be made of letters"):
         jobs("--job", "../db02")
 

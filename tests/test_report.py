@@ -70,7 +70,7 @@ def test_an_outcome_collects_what_happened() -> None:
     outcome = Outcome()
     with report.attempt("a", outcome) as same:
         assert same is outcome
-        report.warn("a", outcome, "odd")
+        report.warn("a", "odd", outcome)
         raise PickupError("first")
     with report.attempt("a", outcome):
         raise PickupError("second")
@@ -81,7 +81,7 @@ def test_an_outcome_collects_what_happened() -> None:
 def test_a_warning_is_exit_code_one(caplog: pytest.LogCaptureFixture) -> None:
     report = Report()
     outcome = Outcome()
-    report.warn("TARGETS[0] 'disk' (folder)", outcome, "odd")
+    report.warn("TARGETS[0] 'disk' (folder)", "odd", outcome)
     assert report.exit_code == ExitCode.WARNINGS
     assert outcome.is_ok
     assert caplog.messages == ["TARGETS[0] 'disk' (folder): odd"]
@@ -90,7 +90,7 @@ def test_a_warning_is_exit_code_one(caplog: pytest.LogCaptureFixture) -> None:
 def test_damage_is_exit_code_six(caplog: pytest.LogCaptureFixture) -> None:
     """I5."""
     report = Report()
-    report.warn("x", Outcome(), "odd")
+    report.warn("x", "odd")
     report.damage("target disk", "web01/x is missing")
     assert report.exit_code == ExitCode.DAMAGE
     assert caplog.messages[-1] == "target disk: web01/x is missing"
@@ -101,7 +101,7 @@ def test_what_goes_into_the_manifest_has_no_secret(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(secret, "_spellings", {})
     Secret("c4n4ry-9")
     report, outcome = Report(), Outcome()
-    report.warn("x", outcome, "slow with c4n4ry-9")
+    report.warn("x", "slow with c4n4ry-9", outcome)
     with report.attempt("x", outcome):
         raise ValueError("login c4n4ry-9")
     assert outcome.warnings == ["slow with ***"]

@@ -8,8 +8,10 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -231,7 +233,7 @@ def test_a_hostile_name_can_be_asked_for(tmp_path: Path, to: Path) -> None:
 def test_files_that_no_archive_holds_are_named(backup: Backup, to: Path) -> None:
     with pytest.raises(UsageError) as raised:
         restored(backup, to, paths=("nothing.txt", "no*"))
-    assert f"backup {backup.id} holds no file that matches nothing.txt or no*" in str(raised.value)
+    assert f"backup {backup.id} holds no file that matches 'nothing.txt' or 'no*'" in str(raised.value)
     assert "Hint: pickup.py find PATTERN tells which backups do" in str(raised.value)
     with pytest.raises(UsageError):
         restored(backup, to, paths=("index.html",), only=("shop",))
@@ -309,12 +311,20 @@ def test_an_empty_artefact_comes_back(tmp_path: Path, to: Path) -> None:
 
 
 def test_a_backup_with_failures_gives_back_what_it_has() -> None:
+    lossy = entry("www", "folder", "failed", artefacts=(artefact("folder/www/a.tar"), artefact("folder/www/b.tar")))
+    lossy = replace(lossy, artefacts=(lossy.artefacts[0], replace(lossy.artefacts[1], losses=("b is missing",))))
     record = manifest(
-        entries=(EntryRecord("web", "folder", "failed", (), ("it went wrong",)), manifest().entries[0]),
+        entries=(EntryRecord("web", "folder", "failed", (), ("it went wrong",)), manifest().entries[0], lossy),
     )
-    assert Wish(to=Path("/x"), only=("system",)).holds(record)
-    assert not Wish(to=Path("/x"), only=("web",)).holds(record)
-    assert not Wish(to=Path("/x")).holds(record)
+    partial = cast(Backup, SimpleNamespace(manifest=record))
+
+    def lacks(*only: str) -> str:
+        return Wish(to=Path("/x"), only=only).lacks(partial)
+
+    assert lacks("system") == lacks("www/a.tar") == ""
+    for name in ("web", "www", "www/b.tar"):
+        assert lacks("system", name) == f"it does not hold {name!r} without failure"
+    assert lacks() == "it is partial: 'web' failed, 'www' failed"
 
 
 # What is in the way

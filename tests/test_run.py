@@ -18,7 +18,8 @@ from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.manifest import backup_id
 from pickup_core.report import Report
-from pickup_core.run import RunWish, machine_digest, needed_space, run
+from pickup_core.room import needed_room
+from pickup_core.run import RunWish, machine_digest, run
 from target_profiles.folder import Config as FolderConfig
 from target_profiles.folder import Target
 from tests.builders import LOCAL, config_text, loaded
@@ -145,8 +146,8 @@ def test_a_clock_that_was_set_back_is_said_once(tmp_path: Path, caplog: pytest.L
 
 
 def test_the_estimate_is_the_last_run_and_a_fifth_more() -> None:
-    assert needed_space([{"a": 1000, "b": 500}, {}, {"c": 1}]) == 1801
-    assert needed_space([]) == 0
+    assert needed_room([{"a": 1000, "b": 500}, {}, {"c": 1}]) == 1801
+    assert needed_room([]) == 0
 
 
 def test_a_run_that_may_not_fit_is_warned_of_before_anything_is_written(
@@ -161,8 +162,7 @@ def test_a_run_that_may_not_fit_is_warned_of_before_anything_is_written(
     assert ran(config) == 1
     warning = next(record.message for record in caplog.records if record.levelno >= logging.WARNING)
     assert re.fullmatch(
-        r"staging area: this run will need about 1\.2 EiB, but only .+ may be written\. "
-        r"Hint: make room, or see MIN_FREE and STAGING_AREA",
+        r"staging area: of .+ that are free, MIN_FREE keeps .+, and a run will need about 1\.2 EiB\nHint: make room, .+",
         warning,
     )
     assert caplog.messages.index(warning) < caplog.messages.index("command/a: starts")

@@ -11,7 +11,6 @@ import pytest
 from pickup_core import secret
 from pickup_core.cli import parser
 from pickup_core.errors import PickupError, UsageError
-from pickup_core.report import Outcome
 from pickup_core.secret import Secret
 from pickup_core.session import Session, job_of, print_table
 from tests.builders import LOCAL, config_text, write_config
@@ -43,7 +42,7 @@ def test_a_warning_that_only_the_log_got_is_worth_an_exit_code(tmp_path: Path) -
 
 def test_a_failure_weighs_more_than_a_warning(tmp_path: Path) -> None:
     session = Session(options(tmp_path, "list"))
-    session.report.warn("somewhere", Outcome(), "odd")
+    session.report.warn("somewhere", "odd")
     assert session.exit_code == 1
     with session.report.attempt("somewhere"):
         raise PickupError("broken")

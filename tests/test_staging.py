@@ -19,8 +19,9 @@ from pickup_core.config import Config
 from pickup_core.errors import ConfigError, Stopped
 from pickup_core.loose import LooseFolder
 from pickup_core.report import Report
+from pickup_core.room import Reserve
 from pickup_core.run import RunWish, run
-from pickup_core.staging import Reserve, Staging
+from pickup_core.staging import Staging
 from pickup_core.verify import verify
 from tests.builders import NOBODY, as_ordinary_user, config_text, loaded, ordinary_folder
 from tests.places import REPOSITORY, run_on_disk, write_files
@@ -93,7 +94,8 @@ def test_a_scratch_folder_is_private_empty_and_removed_with_whatever_is_in_it(ar
 READ_ONLY = """
     import sys
     from pathlib import Path
-    from pickup_core.staging import Reserve, Staging
+    from pickup_core.room import Reserve
+        from pickup_core.staging import Staging
     area = Path(sys.argv[1], "area")
     with Staging(area, Reserve(0, 0)) as staging:
         with staging.scratch() as folder:
@@ -186,7 +188,8 @@ def test_a_full_disk_costs_the_artefact_that_met_it_and_no_other() -> None:
     """S1: with 32 amounts of room; the message names the file, the part is removed, smaller ones go on."""
     script = """
         import shutil
-        from pickup_core.staging import Reserve, Staging
+        from pickup_core.room import Reserve
+        from pickup_core.staging import Staging
 
         results = []
         for size in range(64, 2049, 64):
@@ -220,7 +223,8 @@ def test_a_full_disk_costs_the_artefact_that_met_it_and_no_other() -> None:
 def test_no_inodes_left_is_a_full_disk_too() -> None:
     """S5"""
     script = """
-        from pickup_core.staging import Reserve, Staging
+        from pickup_core.room import Reserve
+        from pickup_core.staging import Staging
 
         with Staging(DISK / "area", Reserve(0, 0)) as staging:
             made, failed = 0, None
@@ -244,7 +248,8 @@ def test_a_disk_that_is_full_or_read_only_from_the_start_is_said_at_once() -> No
     script = """
         import subprocess
         from pickup_core.errors import PickupError
-        from pickup_core.staging import Reserve, Staging
+        from pickup_core.room import Reserve
+        from pickup_core.staging import Staging
 
         with Staging(DISK / "area", Reserve(0, 0)):
             pass
@@ -272,10 +277,11 @@ def test_writing_stops_before_the_reserve_is_used_up() -> None:
     script = """
         import shutil
         from pickup_core.errors import PickupError
-        from pickup_core.staging import Reserve, Staging
+        from pickup_core.room import Reserve
+        from pickup_core.staging import Staging
 
         with Staging(DISK / "area", Reserve(0, 32 * 2**20)) as staging:
-            before, failed, least = staging.free(), None, 2**40
+            before, failed, least = staging.room().writable, None, 2**40
             try:
                 with staging.sink("folder/large/data") as sink:
                     for _ in range(1000):
@@ -283,12 +289,13 @@ def test_writing_stops_before_the_reserve_is_used_up() -> None:
                         least = min(least, shutil.disk_usage(DISK).free)
             except PickupError as error:
                 failed = [error.message, error.hint, error.exit_code]
-            after = staging.free()
+            after = staging.room().writable
             with staging.sink("folder/small/data") as sink:
                 sink.write(b"small")
             (DISK / "filler").write_bytes(bytes(33 * 2**20))
             try:
                 with staging.sink("folder/other/data") as sink:
+                    sink.write(b"other")
                     refused = False
             except PickupError as error:
                 refused = True
@@ -396,7 +403,8 @@ def test_an_area_of_root_is_refused_for_others() -> None:
     code = """
         from pathlib import Path
         from pickup_core.errors import ConfigError
-        from pickup_core.staging import Reserve, Staging
+        from pickup_core.room import Reserve
+        from pickup_core.staging import Staging
         try:
             with Staging(Path("/usr/lib"), Reserve(0, 0)):
                 print("taken")
@@ -419,7 +427,8 @@ def test_an_area_that_is_a_file_is_refused(tmp_path: Path) -> None:
 HOLD = """
     import sys
     from pathlib import Path
-    from pickup_core.staging import Reserve, Staging
+    from pickup_core.room import Reserve
+        from pickup_core.staging import Staging
     with Staging(Path(sys.argv[1]), Reserve(0, 0)) as staging:
         with staging.sink("folder/www/data") as sink:
             sink.write(b"half")
@@ -512,7 +521,8 @@ def test_many_runs_may_start_and_end_beside_each_other(area: Path) -> None:
     code = """
         import sys
         from pathlib import Path
-        from pickup_core.staging import Reserve, Staging
+        from pickup_core.room import Reserve
+        from pickup_core.staging import Staging
         for number in range(150):
             with Staging(Path(sys.argv[1]), Reserve(0, 0)) as staging:
                 with staging.sink("file") as sink:

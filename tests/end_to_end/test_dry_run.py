@@ -49,7 +49,7 @@ def test_a_dry_run_changes_nothing_and_tells_what_a_run_would_do(used: Site) -> 
     assert f"folder/new: would make {used.folder}/never/used and store web/2" in result.out
     names = used.names()
     assert [f"delete {name}" in result.out for name in names] == [False, False, True, True, True]
-    assert f"keep   {names[0]}: " in result.out
+    assert f"keep {names[0]}: " in result.out
 
 
 def test_other_commands_that_only_look_change_nothing_either(used: Site) -> None:

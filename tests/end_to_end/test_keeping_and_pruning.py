@@ -71,7 +71,7 @@ def test_after_forty_nights_exactly_what_the_policy_says_is_left(aged: Site) -> 
     assert {name for name, line in told.items() if " keep " in line} == expected
     assert {name for name, line in told.items() if " delete " in line} == set(before) - expected
     newest = before[0]
-    assert f"keep   {newest}: command/date newest, command/date daily 2026-03-01" in told[newest]
+    assert f"keep {newest}: command/date newest, command/date daily 2026-03-01" in told[newest]
     assert "folder/files monthly 2026-03" in told[newest]
     assert f"{40 - len(expected)} of 40 backups" in result.out
 
@@ -173,7 +173,7 @@ def test_an_entry_that_fails_for_weeks_keeps_its_last_good_copy_and_stops_no_pru
     result = site.run("prune")
     assert site.names()[-1] == last_good
     assert len(site.names()) == 4
-    assert f"keep   {last_good}: command/dump newest" in result.out
+    assert f"keep {last_good}: command/dump newest" in result.out
     (site.folder / "restored").mkdir()
     site.run("restore", "--only", "dump", "--to", site.folder / "restored/dump")
 
@@ -185,7 +185,7 @@ def test_a_backup_that_is_kept_by_hand_outlives_every_policy_until_it_is_release
     assert f"folder/disk: {old} is never deleted by prune" in result.out
     aged.configure([folder_entry(), command_entry("date", name="date")], [target_entry(retention={"last": 2})])
     result = aged.run("prune", "-n")
-    assert f"keep   {old}: kept by hand: before the move to the new server" in result.out
+    assert f"keep {old}: kept by hand: before the move to the new server" in result.out
     aged.run("prune")
     assert aged.names() == [*sorted(nights_named(2), reverse=True), old]
     assert "complete, kept" in aged.run("list").out

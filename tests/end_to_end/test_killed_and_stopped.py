@@ -202,7 +202,7 @@ def test_a_run_that_is_stopped_while_it_generates_leaves_nothing_behind(site: Si
     process.send_signal(number)
     result = site.finish(process)
     assert result.status == 128 + number
-    assert result.err == f"ERROR: stopped by {number.name}; what was complete stays, what was not is removed\n"
+    assert result.err == f"ERROR: stopped by {number.name}; what was not finished is removed\n"
     wait_until(lambda: not any(is_running(int(pid)) for pid in pids.read_text().split()), "the children are gone", 5)
     assert not list(site.staging.iterdir())
     assert site.listed() == [(good, "complete")]
