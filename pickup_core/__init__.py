@@ -1,30 +1,52 @@
 """Pickup's core: everything that is written once. Profiles say what to back up and where to; this is the rest.
 
-A map, in the order in which a reader meets it. Profiles see only `api`, which hands on:
+A map, in the order in which a reader meets it. Imports go one way, from below in this list to above: the command line
+-> run, check, restore ... -> the modules of the api -> errors. The core names no profile.
 
-    options     what an entry's config may say           artefact    one file of a backup, and its stored name
-    secret      texts that are never shown               store       the contract of a target
-    process     child processes as streams (`child`)     patterns    of files and of names, with one meaning everywhere
-    system_user whom a command may run as                archive     GNU tar, and its lists of contents
-    errors      the exceptions and the exit codes        wording     sizes, times and lists as people read them
+What profiles see, through `api` alone:
 
-A run, from left to right (`run` is the straight line through it):
+    options       what an entry's config may say            process       a child process as a stream
+    secret        texts that are never shown                child         one child: started, watched, ended
+    artefact      one file of a backup, its stored name     system_user   whom a command runs as
+    store         the contract of a target                  patterns      of files and of names, one meaning each
+    archive       GNU tar, and its lists of contents        errors        the exceptions and the exit codes
+    wording       sizes, times and lists as people read them
 
-    config, entries, profiles, trust  ->  generate, streams, staging, room  ->  manifest, instructions  ->  publish
-        ->  delivery (to each target), prune, retention
+The config, and what stands in it:
 
-Reading back:
+    config        finds the file, runs it, checks it        trust         what nobody else may be able to change
+    entries       one dict of GENERATORS or TARGETS each    masking       the config's source without its secrets
+    profiles      finds and loads the modules they name
 
-    catalogue (which backups there are)   loose (a folder copied by hand)   verify   find
-    restore -> spool -> members (detours, tame) -> merge (into a folder)    load (into a server)
+A run. `run` is the straight line: generate, then deliver, which publishes and prunes at each target:
 
-Around it:
+    generate      an entry's artefacts through the byte     manifest      what a backup contains
+                  path, into the staging area               instructions  its RESTORE.txt and SHA256SUMS
+    streams       the byte path: compress, digest           delivery      to each target: clear, publish, prune
+    staging       the run's private folder                  publish       to one target, the manifest last
+    room          how much may be written                   prune         what goes by the policy
+    lock          one run of a job at a time                retention     what is kept, and why: a pure function
+    report        what happened, and the exit code          history       one line per run, verify, restore, prune
 
-    cli (options, signals)   commands, reading, restoring (what each does)   session   check   report   history   lock
-    logs   masking (the config's source, as it is stored with each backup)
+Which backups there are, and reading them:
 
-Imports go one way: cli, commands -> run, check, restore ... -> the modules of the api -> errors. The core names no
-profile.
+    catalogue     those at one place                        memory        what this machine remembers of manifests
+    loose         a folder that was copied by hand          verify        compares a backup with its manifest
+    find          searches the lists of contents
+
+Bringing them back. `restore` chooses, fetches and unpacks into a `spool`, then `merge` moves it into place:
+
+    restore       into a folder                             load          into a server, by the profile
+    spool         a private folder in the destination       merge         moves it, by descriptors
+    members       checks a tar archive, lets tar unpack     tame          takes setuid bits and devices away
+    detours       names that are too long for the kernel
+
+The command line:
+
+    cli           options, signals, exit code               session       one command line: config, log, report
+    commands      what each command does                    check         check and dry run
+    reading       list, find, verify                        logs          where messages go
+    restoring     restore
 """
 
 __version__ = "1.0.0"

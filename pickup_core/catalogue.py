@@ -6,23 +6,18 @@ JOB/ID/                             its files
 """
 
 import contextlib
-import hashlib
 import logging
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 
 from pickup_core.artefact import Readable
-from pickup_core.errors import ConfigError, DamageError, StoreError, UsageError
-from pickup_core.history import History
+from pickup_core.errors import DamageError, StoreError, UsageError
 from pickup_core.manifest import LONGEST, LaterFormatError, Manifest, UnfinishedError, decode, started_at
+from pickup_core.memory import Memory
 from pickup_core.store import Store
-from pickup_core.trust import private_folder
 from pickup_core.wording import counted, local_time
 
 MARK_FILE = "PICKUP.txt"
@@ -101,13 +96,14 @@ class Backup:
         """Give the manifest. Raises `UnfinishedError` where it is torn, `DamageError` where it is wrong, and
         `LaterFormatError` where a later version wrote it.
         """
-        copy = self.catalogue.memory.get(self) if self.catalogue.memory else None
+        memory, place = self.catalogue.memory, self.catalogue.store.place
+        copy = memory.get(place, self.manifest_path, self.marker_size) if memory and self.marker else None
         if copy is not None:
             with contextlib.suppress(UnfinishedError, DamageError):  # the copy is damaged, and not the place's file
                 return self._decoded(copy)
         manifest, data = self.read_manifest()
-        if self.catalogue.memory:
-            self.catalogue.memory.put(self, data)
+        if memory:
+            memory.put(place, self.manifest_path, data)
         return manifest
 
     def read_manifest(self) -> tuple[Manifest, bytes]:
@@ -126,7 +122,7 @@ class Backup:
             raise DamageError(f"{self.manifest_path} is the manifest of {manifest.job}/{manifest.id}")
         if manifest.is_complete != (self.marker == ".json"):
             raise DamageError(f"{self.manifest_path} has the wrong name for a backup of its kind")
-        if self.catalogue.memory and self.catalogue.memory.contradicts(self, data):
+        if self.catalogue.memory and self.catalogue.memory.contradicts(self.manifest_path, data):
             raise DamageError(f"{self.manifest_path} is not the manifest that this machine wrote")
         return manifest
 
@@ -146,7 +142,7 @@ class Backup:
 class Catalogue:
     """The backups at one place. `name` is the target's name, for people; `memory` is what this machine remembers."""
 
-    def __init__(self, name: str, store: Store, memory: "Memory | None" = None) -> None:
+    def __init__(self, name: str, store: Store, memory: Memory | None = None) -> None:
         self.name = name
         self.store = store
         self.memory = memory
@@ -166,7 +162,7 @@ class Catalogue:
                 log.debug("%s: %s/%s is none of ours and left alone", self.name, job, item.name)
         found = [self._backup(job, name, names) for name, names in sorted(parts.items(), reverse=True)]
         if self.memory:
-            self.memory.forget_others(self.store, job, {backup.id for backup in found})
+            self.memory.forget_others(self.store.place, job, {backup.id for backup in found})
         return [backup for backup in found if backup.marker or backup.has_folder]
 
     def _backup(self, job: str, name: str, names: dict[str, int | None]) -> Backup:
@@ -233,62 +229,6 @@ class Catalogue:
         if found[0].status == "unfinished":
             raise DamageError(f"{found[0].manifest_path} is cut off")
         return found[0]
-
-
-class Memory:
-    """What this machine remembers of manifests, in the state folder: copies of those that were read, for they never
-    change, and the digests of those that runs here wrote. Which backups exist it never says.
-
-    With `is_frozen` nothing is added or removed: a dry run changes nothing.
-    """
-
-    def __init__(self, state_folder: Path, is_frozen: bool = False) -> None:
-        self._state_folder = state_folder
-        self._folder = state_folder / "manifests"
-        self._is_frozen = is_frozen
-        self._written: dict[str, dict[str, set[str]]] = {}
-
-    def contradicts(self, backup: Backup, data: bytes) -> bool:
-        """Tell whether a run here wrote another manifest for this backup than these bytes."""
-        if backup.job not in self._written:
-            self._written[backup.job] = History(self._state_folder, backup.job).manifest_digests()
-        written = self._written[backup.job].get(backup.id)
-        return written is not None and hashlib.sha256(data).hexdigest() not in written
-
-    def get(self, backup: Backup) -> bytes | None:
-        """Give a manifest's bytes where they were read before and have the size that the listing tells."""
-        try:
-            data = self._path(backup).read_bytes()
-        except OSError:
-            return None
-        return data if len(data) == backup.marker_size else None
-
-    def put(self, backup: Backup, data: bytes) -> None:
-        """Remember a manifest. A copy that cannot be written is not missed."""
-        if self._is_frozen:
-            return
-        path = self._path(backup)
-        with contextlib.suppress(OSError, ConfigError):
-            for folder in (self._folder.parent, self._folder, path.parent.parent, path.parent):
-                private_folder(folder)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                file.write(data)
-            os.replace(file.name, path)
-
-    def forget_others(self, store: Store, job: str, present: set[str]) -> None:
-        """Remove the copies of manifests whose backups are gone."""
-        if self._is_frozen:
-            return
-        with contextlib.suppress(OSError):
-            for path in self._job_folder(store, job).iterdir():
-                if path.name.partition(".")[0] not in present:
-                    path.unlink()
-
-    def _path(self, backup: Backup) -> Path:
-        return self._job_folder(backup.catalogue.store, backup.job) / f"{backup.id}{backup.marker}"
-
-    def _job_folder(self, store: Store, job: str) -> Path:
-        return self._folder / hashlib.sha256(store.place.encode("utf-8", "surrogateescape")).hexdigest()[:16] / job
 
 
 def read_small(store: Store, path: str, longest: int) -> bytes:

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pickup_core import __version__
-from pickup_core.catalogue import Catalogue, Memory
+from pickup_core.catalogue import Catalogue
 from pickup_core.config import CONFIG_VERSION, Config
 from pickup_core.delivery import tell_pruned
 from pickup_core.entries import GeneratorEntry, TargetEntry, chosen
@@ -18,6 +18,7 @@ from pickup_core.errors import LockedError, PickupError, StoreError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.manifest import EntryRecord, Manifest, backup_id
+from pickup_core.memory import Memory
 from pickup_core.prune import clear_leftovers, prune
 from pickup_core.report import Report
 from pickup_core.room import needed_room, room_in

@@ -15,13 +15,14 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pickup_core.catalogue import LATEST, LONGEST_REASON, Catalogue, Memory, read_small
+from pickup_core.catalogue import LATEST, LONGEST_REASON, Catalogue, read_small
 from pickup_core.config import Config, default_config_path, find_config, host_job, load_config
 from pickup_core.delivery import tell_pruned
 from pickup_core.entries import TargetEntry, chosen
 from pickup_core.errors import ConfigError, ExitCode, UsageError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
+from pickup_core.memory import Memory
 from pickup_core.profiles import KINDS, manual_text, manuals_of
 from pickup_core.prune import prune
 from pickup_core.reading import find_command, list_command, verify_command
@@ -85,7 +86,10 @@ def _prune(session: Session) -> None:
                     log.info("%s: holds no finished backup of job %s", target.label, job)
                 tell_pruned(target, policy, pruned, session.report, logging.INFO, options.dry_run)
                 if not options.dry_run:
-                    History(config.state_folder, job).add("prune", target=target.name, deleted=pruned.deleted)
+                    history = History(config.state_folder, job)
+                    history.add("prune", target=target.name, deleted=pruned.deleted)
+                    for name in pruned.strange if options.prune_anyway else ():
+                        history.add("adopted", backup=name)
 
 
 def _keep(session: Session) -> None:

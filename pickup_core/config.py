@@ -54,8 +54,13 @@ def default_log_folder() -> Path:
 
 
 def default_staging_area() -> Path:
-    """Give the staging area where the config names none: not below /tmp, which may be memory."""
-    return Path(f"/var/tmp/pickup-{os.geteuid()}")  # noqa: S108 - it is checked that it is ours
+    """Give the staging area where the config names none: not below /tmp, which may be memory, and where somebody else
+    has taken that name, a folder beside the history.
+    """
+    area = Path(f"/var/tmp/pickup-{os.geteuid()}")  # noqa: S108 - it is checked that it is ours
+    if os.path.lexists(area) and area.lstat().st_uid != os.geteuid():
+        return default_state_folder().expanduser() / "staging"
+    return area
 
 
 def job_name(name: str) -> str:
@@ -133,6 +138,8 @@ def load_config(path: Path, generators: bool = True) -> Config:
     host name need not tell the job.
     """
     source, status = read_trusted(path)
+    with contextlib.suppress(SyntaxError):  # which is told when it is run
+        masked_source(source)  # so that no message of what goes wrong meanwhile shows a secret
     names = _executed(path, source)
     problems: list[str] = []
     version = _version(names, problems)

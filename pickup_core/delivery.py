@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from pickup_core.catalogue import MANIFEST_COPY, MARK_FILE, Catalogue, Memory
+from pickup_core.catalogue import MANIFEST_COPY, MARK_FILE, Catalogue
 from pickup_core.config import Config
 from pickup_core.entries import TargetEntry
 from pickup_core.history import History
 from pickup_core.manifest import Manifest, encode
+from pickup_core.memory import Memory
 from pickup_core.prune import Pruned, clear_leftovers, prune
 from pickup_core.publish import mark_text, publish
 from pickup_core.report import Report

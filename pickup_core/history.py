@@ -76,6 +76,10 @@ class History:
                 digests.setdefault(record["backup"], set()).add(record["manifest"])
         return digests
 
+    def begun(self) -> set[str]:
+        """Give the names of the backups that runs here began, and of those that somebody has said are theirs."""
+        return {record["backup"] for kind in ("start", "adopted") for record in self.records(kind)}
+
     def last_backup(self) -> str | None:
         """Give the name of the backup that the last run here began."""
         return next((record["backup"] for record in reversed(list(self.records("start")))), None)

@@ -2,11 +2,12 @@
 
 import ast
 import io
+import itertools
 import re
 import tokenize
 from collections.abc import Iterator
 
-from pickup_core.secret import MASK, Secret, is_known_secret, redact, secrets_in, speaks_of_secret
+from pickup_core.secret import MASK, SECRET_FOLLOWS, Secret, is_known_secret, redact, secrets_in, speaks_of_secret
 
 _COMMENTED = re.compile(r"(\w+)[\"']?\]?\s*[=:]\s*([\"'])(.+?)\2")
 
@@ -40,7 +41,8 @@ def _secret_places(tree: ast.AST) -> set[tuple[int, int, int, int]]:
     for constant in constants:
         for secret in secrets_in(str(constant.value)):
             Secret(secret)
-    found: list[ast.expr] = [node for node in constants if is_known_secret(str(node.value))]
+    found: list[ast.expr] = [*_after_options(tree)]
+    found += [node for node in constants if is_known_secret(str(node.value))]
     for name, value in _named_values(tree):
         if speaks_of_secret(name):
             found += _texts(value)
@@ -56,6 +58,16 @@ def _secret_places(tree: ast.AST) -> set[tuple[int, int, int, int]]:
     return {(node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0) for node in whole}
 
 
+def _after_options(tree: ast.AST) -> Iterator[ast.expr]:
+    """Give each text that stands in a list after an option such as `--password`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.List | ast.Tuple):
+            for option, text in itertools.pairwise(node.elts):
+                is_option = isinstance(option, ast.Constant) and SECRET_FOLLOWS.match(str(option.value))
+                if is_option and isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    yield text
+
+
 def _named_values(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
     """Give each value that Python source puts under a name: of a variable, an attribute, a keyword, a key."""
     for node in ast.walk(tree):
@@ -63,6 +75,8 @@ def _named_values(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
             yield from ((_name(key), value) for key, value in zip(node.keys, node.values, strict=True))
         elif isinstance(node, ast.keyword):
             yield node.arg or "", node.value
+        elif isinstance(node, ast.Tuple) and len(node.elts) == 2:
+            yield _name(node.elts[0]), node.elts[1]
         elif isinstance(node, ast.arguments):
             plain = [*node.posonlyargs, *node.args]
             yield from (
@@ -93,12 +107,16 @@ def _name(node: ast.AST | None) -> str:
 
 
 def _texts(value: ast.AST) -> list[ast.expr]:
-    """List the texts that are written out in a value; a call such as `secret_file("name")` holds no secret."""
+    """List the texts that are written out in a value; `secret_file("name")` and its like name no secret."""
     if isinstance(value, ast.Constant | ast.JoinedStr):
         is_text = isinstance(value, ast.JoinedStr) or (isinstance(value.value, str | bytes) and value.value)
         return [value] if is_text else []
+    if isinstance(value, ast.Call) and not _name(value.func).startswith("secret_"):
+        inner = [*value.args, *(keyword.value for keyword in value.keywords)]
+        inner += [value.func.value] if isinstance(value.func, ast.Attribute) else []
+        return [text for part in inner for text in _texts(part)]
     if isinstance(value, ast.Dict):
         return [text for part in value.values for text in _texts(part)]
-    if isinstance(value, ast.BinOp | ast.BoolOp | ast.IfExp | ast.Tuple | ast.List):
+    if isinstance(value, ast.BinOp | ast.BoolOp | ast.IfExp | ast.Tuple | ast.List | ast.Set):
         return [text for part in ast.iter_child_nodes(value) for text in _texts(part)]
     return []

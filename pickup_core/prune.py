@@ -24,12 +24,13 @@ log = logging.getLogger("pickup.prune")
 
 @dataclass(frozen=True)
 class Pruned:
-    """What prune decided on each backup, which ones it deleted (or, in a dry run, would delete), what it found to warn
-    about, and what is only worth knowing.
+    """What prune decided on each backup, which ones it deleted (or, in a dry run, would delete), which ones bear this
+    machine's name though no run here made them, what is to be warned about, and what is only worth knowing.
     """
 
     decisions: Sequence[Decision] = ()
     deleted: Sequence[str] = ()
+    strange: Sequence[str] = ()
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
 
@@ -48,10 +49,16 @@ def prune(
 
     `entries` are the labels of the config's generator entries, and `machine` is this machine's digest; both are None
     for another machine's job, of which the manifests tell the entries. `anyway` lets an age rule delete more than
-    half of the backups at once, and takes another machine's backups for this one's. `upcoming` is a backup that a dry
-    run takes as present. Each deletion takes the manifest first; one that fails is a warning, and the others go on.
+    half of the backups at once, and counts those of other machines and those that no run here made. `upcoming` is a
+    backup that a dry run takes as present. Each deletion takes the manifest first; one that fails is a warning, and the
+    others go on.
     """
     finished, warnings, notes = _sorted_out(catalogue.backups(job))
+    strange = [backup.id for backup in finished if machine and _is_strange(backup, machine, now)]
+    if not anyway:
+        finished = [backup for backup in finished if backup.id not in strange]
+        hint = "if that is right, as after a restore of this machine, pickup.py prune --prune-anyway"
+        warnings += [f"no run here made {name}: kept, and not counted. Hint: {hint}" for name in strange]
     manifests = [backup.manifest for backup in finished]
     if upcoming and upcoming.id not in {manifest.id for manifest in manifests}:
         manifests.insert(0, upcoming)
@@ -63,7 +70,7 @@ def prune(
     decisions = decide(holdings, policy, entries, now)
     objection = None if anyway else _objection(decisions, policy, manifests, machine)
     if objection:
-        return Pruned(decisions, (), [*warnings, objection], notes)
+        return Pruned(decisions, (), strange, [*warnings, objection], notes)
     unwanted = {decision.id for decision in decisions if not decision.keep}
     deleted = []
     for backup in finished:
@@ -71,7 +78,16 @@ def prune(
             with _failure_noted(f"backup {backup.folder} could not be deleted", warnings):
                 delete_backup(backup)
                 deleted.append(backup.id)
-    return Pruned(decisions, deleted, warnings, notes)
+    return Pruned(decisions, deleted, strange, warnings, notes)
+
+
+def _is_strange(backup: Backup, machine: str, now: datetime) -> bool:
+    """Tell whether a backup bears this machine's name, but no run here made it: whoever can add files at a place could
+    make it, and so let the real ones be deleted.
+    """
+    memory = backup.catalogue.memory
+    is_of_us = backup.manifest.machine == machine and backup.started <= now
+    return is_of_us and memory is not None and memory.misses(backup.job, backup.id)
 
 
 def _sorted_out(backups: Iterable[Backup]) -> tuple[list[Backup], list[str], list[str]]:

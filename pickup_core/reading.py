@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pickup_core.archive import Listed
-from pickup_core.catalogue import LATEST, Backup, Catalogue, Memory
+from pickup_core.catalogue import LATEST, Backup, Catalogue
 from pickup_core.config import Config
 from pickup_core.entries import chosen
 from pickup_core.errors import ExitCode, UsageError
@@ -16,6 +16,7 @@ from pickup_core.find import find
 from pickup_core.history import History
 from pickup_core.loose import LooseFolder
 from pickup_core.manifest import EntryRecord
+from pickup_core.memory import Memory
 from pickup_core.patterns import search_expression
 from pickup_core.session import Session, job_of, print_table
 from pickup_core.verify import verify

@@ -23,15 +23,21 @@ from pickup_core.errors import ConfigError
 MASK = "***"
 _SHORTEST_REDACTED = 4
 _SPEAKING_NAME = re.compile(
-    r"((\A|_)pass|password|passwd|pwd|passphrase|secret|token"
-    r"|(api|access|secret|account|encryption|master|private|signing)_?key|(?-i:[A-Z0-9]_KEY))s?\Z",
+    r"((\A|_|db|ftp|smtp|user)pass|password|passwd|pwd|passphrase|secret|token"
+    r"|(api|access|secret|account|encryption|master|private|signing)_?key|(?-i:[A-Z0-9]_KEY))s?\d*\Z",
     re.IGNORECASE,
 )
 _SPEAKING_PLACE = re.compile(
     r"\w+://[^/\s:@]*:(?P<address>[^/\s@]+)@"
-    r"|--?[\w-]*(?:password|passwd|passphrase|secret|token|api-?key)=(?P<option>[^\s'\"]+)"
-    r"|\b[A-Z0-9_]*(?:PASS|PASSWORD|PASSWD|PWD|SECRET|TOKEN|_KEY)=(?P<variable>[^\s'\"]+)"
+    r"|(?:\A|(?<=[\s;]))-u\s+\w+:(?P<login>[^\s'\"]+)"
+    r"|Authorization:\s*\w+\s+(?P<header>[^\s'\"]+)"
+    r"|[?&](?:token|key|secret|password|sig)=(?P<query>[^&\s'\"]+)"
+    r"|--[\w-]*(?:password|passwd|passphrase|secret|token|api-?key)(?:=|\s+)['\"]?(?P<option>[^\s'\"-][^\s'\"]*)"
+    r"|\b\w*(?:password|passwd|passphrase|(?-i:PASS|PWD|SECRET|TOKEN|_KEY))=['\"]?(?P<variable>[^\s'\"]+)",
+    re.IGNORECASE,
 )
+SECRET_FOLLOWS = re.compile(r"--?[\w-]*(password|passwd|passphrase|secret|token|api-?key)\Z", re.IGNORECASE)
+"""An option whose next word is a secret."""
 
 # The one piece of state that a module holds: a secret has to be masked in messages of code that never saw the config.
 _spellings: dict[str, None] = {}

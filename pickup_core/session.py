@@ -7,6 +7,7 @@ from pickup_core.config import Config, find_config, job_name, load_config
 from pickup_core.errors import ExitCode, UsageError, worst
 from pickup_core.logs import Logs
 from pickup_core.report import Report
+from pickup_core.trust import private_folder
 from pickup_core.wording import printable
 
 
@@ -22,6 +23,8 @@ class Session:
     def config(self, generators: bool = True) -> Config:
         """Load the config and start the log that it names; a dry run, which changes nothing, writes to no log."""
         config = load_config(find_config(self.options.config), generators)
+        if config.state_folder.exists():
+            private_folder(config.state_folder)  # what it says is believed by all commands
         if getattr(self.options, "dry_run", False):
             return config
         if config.logging is not None:

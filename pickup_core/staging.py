@@ -20,7 +20,7 @@ from types import TracebackType
 from pickup_core.artefact import STAGING_MARK
 from pickup_core.errors import ConfigError, PickupError
 from pickup_core.room import Reserve, Room, room_in
-from pickup_core.trust import check_way_to, private_folder
+from pickup_core.trust import private_folder
 
 _CHECK_EVERY = 8 * 1024 * 1024
 _LEFTOVER_AGE = 3600
@@ -167,7 +167,6 @@ def _check_area(area: Path) -> None:
     """Make the area where it is absent. Raises `ConfigError` where somebody else could reach into it."""
     try:
         private_folder(area)
-        check_way_to(area)
     except ConfigError as error:
         raise ConfigError(f"STAGING_AREA: {error.message}", hint=error.hint) from None
     if area.parent.is_symlink():

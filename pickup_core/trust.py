@@ -42,7 +42,8 @@ def check_way_to(path: Path) -> None:
 def private_folder(path: Path) -> Path:
     """Make a folder (0700), and its parents, where it is absent, and give its path.
 
-    Raises `ConfigError` where it cannot be made, or where it is no folder of ours or root's that only we can write.
+    Raises `ConfigError` where it cannot be made, where it is no folder of ours or root's that only we can write, or
+    where somebody else could put another one in its place.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +57,7 @@ def private_folder(path: Path) -> Path:
         raise ConfigError(f"folder {path} cannot be made: {_reason(error)}{what}") from None
     if not stat.S_ISDIR(status.st_mode):
         raise ConfigError(f"{path} is not a folder")
+    check_way_to(path)
     _check(path, status)
     return path
 

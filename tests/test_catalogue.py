@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from pickup_core.catalogue import Backup, Catalogue, Memory, read_small
+from pickup_core.catalogue import Backup, Catalogue, read_small
 from pickup_core.errors import DamageError, StoreError, UsageError
 from pickup_core.manifest import UnfinishedError, backup_id, encode
+from pickup_core.memory import Memory
 from pickup_core.store import Item, Store
 from tests.builders import MemoryStore
 from tests.places import JOB, NIGHT, Watched, content, make_backup, put, store_backup, store_nights

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from pickup_core.catalogue import Catalogue, Memory
+from pickup_core.catalogue import Catalogue
 from pickup_core.errors import StoreError
 from pickup_core.history import History
 from pickup_core.manifest import backup_id, encode
+from pickup_core.memory import Memory
 from pickup_core.prune import Pruned, clear_leftovers, prune
 from pickup_core.publish import mark_text
 from pickup_core.report import Report
@@ -138,7 +139,7 @@ def test_pruning_again_changes_nothing(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_job_without_backups_is_no_trouble(store: Store) -> None:
-    assert pruned(store, last=1) == Pruned([], [], [], [])
+    assert pruned(store, last=1) == Pruned([], [], [], [], [])
     assert clear_leftovers(Catalogue("there", store), JOB, LATER) == ([], [])
 
 

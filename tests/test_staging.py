@@ -95,7 +95,7 @@ READ_ONLY = """
     import sys
     from pathlib import Path
     from pickup_core.room import Reserve
-        from pickup_core.staging import Staging
+    from pickup_core.staging import Staging
     area = Path(sys.argv[1], "area")
     with Staging(area, Reserve(0, 0)) as staging:
         with staging.scratch() as folder:
@@ -305,7 +305,7 @@ def test_writing_stops_before_the_reserve_is_used_up() -> None:
     before, after, least, failed, refused, left, _ = run_on_disk(script, "64m")
     assert 31 * 2**20 < before <= 32 * 2**20
     assert abs(before - after) < 100_000
-    assert 32 * 2**20 - 8 * 2**20 <= least < 32 * 2**20, "looked at every 8 MiB"
+    assert 32 * 2**20 - 8 * 2**20 <= least <= 32 * 2**20, "looked at every 8 MiB"
     assert "has fallen below MIN_FREE" in failed[0]
     assert "folder/large" in failed[0]
     assert "MIN_FREE" in failed[1]
@@ -428,7 +428,7 @@ HOLD = """
     import sys
     from pathlib import Path
     from pickup_core.room import Reserve
-        from pickup_core.staging import Staging
+    from pickup_core.staging import Staging
     with Staging(Path(sys.argv[1]), Reserve(0, 0)) as staging:
         with staging.sink("folder/www/data") as sink:
             sink.write(b"half")

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from pickup_core.catalogue import Backup, Catalogue, Memory
+from pickup_core.catalogue import Backup, Catalogue
 from pickup_core.errors import StoreError
 from pickup_core.history import History
 from pickup_core.manifest import encode, started_at
+from pickup_core.memory import Memory
 from pickup_core.report import Report
 from pickup_core.run import RunWish, run
 from pickup_core.verify import verify
