@@ -7,10 +7,11 @@ from generator_profiles._postgres_server import quoted_value
 from pickup_core.api import BLOCK, Readable
 
 _QUOTE = rb"""['"]|--|/\*|\*/|\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$"""
-_END = re.compile(
+END = re.compile(
     rb"\n--\n-- PostgreSQL database dump complete\n--\n\s*(\\unrestrict \w+\s*)?\Z"
     rb"|\n--\n-- PostgreSQL database cluster dump complete\n--\n\s*\Z"
 )
+"""How a script ends that was written to its end."""
 
 
 class Script:
@@ -28,11 +29,6 @@ class Script:
             if length >= BLOCK:
                 break
         return b"".join(taken)
-
-
-def is_complete(tail: bytes) -> bool:
-    """Tell whether a script that ends like this was written to its end."""
-    return _END.search(tail) is not None
 
 
 def without_role(script: Readable, role: str) -> Script:

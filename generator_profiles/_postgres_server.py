@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pickup_core.api import PickupError, Secret, Terms, acting_as, output_of, require_program
+from pickup_core.api import PickupError, Secret, Terms, acting_as, names_in_words, require_program, text_of
 
 log = logging.getLogger("pickup.postgres")
 
 _FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin")  # of Debian and RHEL, and what is made from them
 _CONNECT_TIMEOUT = 30
 _ANSWER_TIMEOUT = 600  # the files of a large database are not dropped, nor added up, in a moment
-_SHOWN = 5
 _HINTS = {
     "server version mismatch": "install the client programs of the server's version, or name their folder in programs",
     "may not read": "GRANT pg_read_all_data TO the role; the how-to on PostgreSQL has the whole list",
@@ -148,9 +147,7 @@ class Server:
     def check_programs(self, version: int) -> str:
         """Say which pg_dump would dump a server. Raises `PickupError` where it is older than the server."""
         program, *_ = [self.program(name, version) for name in ("pg_dump", "pg_dumpall", "pg_restore")]
-        with output_of([program, "--version"]) as stream:
-            said = b"".join(iter(stream.read, b"")).decode("utf-8", "replace")
-        numbers = _numbers(said.partition(")")[2])
+        numbers = _numbers(text_of([program, "--version"]).partition(")")[2])
         what = f"{program} has version {'.'.join(map(str, numbers))}"
         if numbers < major(version):
             what += f", which cannot dump a server of version {'.'.join(map(str, major(version)))}"
@@ -217,8 +214,7 @@ def missing_privileges(connection: Any) -> list[str]:
     found = []
     for what, query in _UNREADABLE.items():
         if names := [name for [name] in rows(connection, query)]:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            found.append(f"may not read {what} {', '.join(names[:_SHOWN])}{more}")
+            found.append(f"may not read {what} {names_in_words(names)}")
     return found
 
 

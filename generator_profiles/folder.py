@@ -16,7 +16,6 @@ is a warning, one that could not be read is a loss: the archive is kept, and the
 is an absolute path, any other is relative to ``path``. ``*`` stops at ``/``, ``**`` does not.
 """
 
-import contextlib
 import logging
 import os
 import re
@@ -38,11 +37,12 @@ from pickup_core.api import (
     Options,
     Output,
     PickupError,
-    Readable,
     Terms,
+    broken,
     expression,
     failure,
     label_options,
+    names_in_words,
     output_of,
     unescaped,
 )
@@ -54,7 +54,6 @@ LOOSE = "_files"
 
 log = logging.getLogger("pickup.folder")
 
-_SHOWN = 5
 _CHANGE = re.compile(r"[^:]+: (.*): (file changed as we read it|File removed before we read it|File shrank by .*)")
 _LOSS = re.compile(r"[^:]+: (.*): (?:Warning: )?((?:Cannot|Read error|Unknown file type).*)")
 _LOSSES_END = "Exiting with failure status due to previous errors"
@@ -148,7 +147,7 @@ def run(config: Config, folder: Path) -> Iterator[Artefact]:
         try:
             jobs = _jobs(path, config)
         except PickupError as error:  # costs this folder; the others of this entry are saved
-            yield Artefact(_name(path) + ARCHIVE_SUFFIX, _broken(error))
+            yield Artefact(_name(path) + ARCHIVE_SUFFIX, broken(error))
             continue
         for job in jobs:
             if config.split and not os.path.lexists(path.parent / job.members[0]):
@@ -175,7 +174,8 @@ def check(config: Config) -> Iterator[str]:
         whole = _Job(_name(path), path, [_root_member(path)])
         for pattern in config.exclude:
             if _below(pattern, path) is not None:
-                yield f"exclude {pattern!r} matches {_listed(_excluded(config, whole, pattern))} in {path}"
+                matches = names_in_words(_excluded(config, whole, pattern)) or "nothing"
+                yield f"exclude {pattern!r} matches {matches} in {path}"
         yield from _databases_below(path, _expressions(config.exclude, path))
 
 
@@ -185,7 +185,7 @@ def _paths_there(config: Config) -> list[Path]:
     for path in missing:
         log.info("%s does not exist, as it may", path)
     if len(missing) == len(config.paths):
-        names = _listed([str(path) for path in missing])
+        names = names_in_words([str(path) for path in missing])
         raise PickupError(f"there is nothing to archive, for none of these exists: {names}", hint="is it mounted?")
     return [path for path in config.paths if path not in missing]
 
@@ -262,12 +262,6 @@ def _root_member(path: Path) -> str:
     return path.name or "."
 
 
-@contextlib.contextmanager
-def _broken(error: PickupError) -> Iterator[Readable]:
-    raise error
-    yield  # makes this a generator, as a context manager has to be
-
-
 def _tar(config: Config, job: _Job, exclude: Sequence[str], options: Sequence[str]) -> Output:
     """Give the output of tar at work on a job. Names are handed over by its input, so none can be taken for an
     option.
@@ -306,9 +300,11 @@ class _Judge:
         changed = [name for name, _ in changes if not self._may_change(name)]
         expected = [name for name, _ in changes if self._may_change(name)]
         if expected:
-            log.info("%s: changed or vanished while it was read, as it may: %s", self._job.name, _listed(expected))
+            log.info(
+                "%s: changed or vanished while it was read, as it may: %s", self._job.name, names_in_words(expected)
+            )
         unread = [(name, reason) for name, reason in losses if reason != _GONE]
-        warnings = [f"changed or vanished while it was read: {_listed(changed)}"] if changed else []
+        warnings = [f"changed or vanished while it was read: {names_in_words(changed)}"] if changed else []
         if self._config.unreadable == "warn":
             return Judgement(warnings=(*warnings, *_unread(unread)))
         hint = '\nHint: exclude it, or say unreadable="warn"' if all(_DENIED in reason for _, reason in unread) else ""
@@ -324,15 +320,7 @@ class _Judge:
 
 
 def _unread(found: Sequence[tuple[str, str]]) -> list[str]:
-    return [f"could not be read: {_listed([f'{name} ({reason})' for name, reason in found])}"] if found else []
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Give five names at most, and how many more there are."""
-    if not names:
-        return "nothing"
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return [f"could not be read: {names_in_words([f'{name} ({reason})' for name, reason in found])}"] if found else []
 
 
 def _below(pattern: str, path: Path) -> str | None:

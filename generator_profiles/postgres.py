@@ -22,14 +22,14 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 
-from generator_profiles._postgres_script import is_complete, renamed, without_role
+from generator_profiles._postgres_script import END, renamed, without_role
 from generator_profiles._postgres_server import (
     Server,
     databases,
@@ -50,11 +50,13 @@ from pickup_core.api import (
     PickupError,
     ProcessError,
     Readable,
+    RefusedError,
     Secret,
     Stored,
     Terms,
     failure,
     feed,
+    names_matching,
     output_of,
 )
 
@@ -73,7 +75,6 @@ RESTORE = """
 
 _ROLES = "globals.sql"
 _LIKE_ROLES = re.compile(r"globals(\.database)*")
-_TAIL = 4096
 _LONGEST_NAME = 63
 _LOADING_STALL = 24 * 3600  # while psql makes an index of a large table it reads nothing
 _ERROR = re.compile(r"psql:\S+ .*?:  (?!0[0-2])([0-9A-Z]{5}): ")  # 00, 01, 02: notices and warnings
@@ -162,7 +163,7 @@ def run(config: Config, folder: Path) -> Iterator[Artefact]:
     for name in _chosen(config, there):
         yield Artefact(_artefact_name(config, name), _dump(config, version, name))
     patterns = [pattern for pattern in _listed(config.database) if _is_pattern(pattern)]
-    if unmatched := [pattern for pattern in patterns if not _matching(pattern, there)]:
+    if unmatched := [pattern for pattern in patterns if not names_matching(pattern, there)]:
         raise PickupError(f"no database matches {', '.join(map(repr, unmatched))}", hint="psql --list shows them")
 
 
@@ -196,7 +197,8 @@ def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, ov
     under that name, and leave the roles alone.
 
     Gives sentences that tell what is done; the first, before anything is changed, where to and which databases. Raises
-    `PickupError` where a database is there and not empty, but for `overwrite`, and at the first statement that fails.
+    `RefusedError` where a database is there and not empty, but for `overwrite`, and `PickupError` at the first
+    statement that fails.
     """
     dumps = {_database_of(stored.name): stored for stored in artefacts if stored.name != _ROLES}
     roles = [stored for stored in artefacts if stored.name == _ROLES and as_name is None]
@@ -210,7 +212,7 @@ def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, ov
     states = {name: _state(config, name) for name in there}
     if (full := [repr(name) for name, state in states.items() if state == "not empty"]) and not overwrite:
         what = f"{where}: not empty: database {', '.join(full)}"
-        raise PickupError(what, hint="--as NAME loads one under another name, --overwrite drops what is there")
+        raise RefusedError(what, hint="--as NAME loads one under another name, --overwrite drops what is there")
     for stored in roles:
         _load_roles(config, version, stored, role)
         yield f"loaded the roles; {role!r}, who loads them, keeps its own attributes and password"
@@ -234,17 +236,11 @@ def _is_pattern(text: str) -> bool:
     return "*" in text or "?" in text
 
 
-def _matching(pattern: str, names: Iterable[str]) -> list[str]:
-    wild = {"*": ".*", "?": "."}
-    expression = re.compile("".join(wild.get(character, re.escape(character)) for character in pattern), re.DOTALL)
-    return [name for name in names if expression.fullmatch(name)]
-
-
 def _chosen(config: Config, there: Sequence[str]) -> list[str]:
     """Give the databases to dump, each once. One that is named is among them whether it is there or not."""
-    wanted = (_matching(text, there) if _is_pattern(text) else [text] for text in _listed(config.database))
+    wanted = (names_matching(text, there) if _is_pattern(text) else [text] for text in _listed(config.database))
     names = dict.fromkeys(name for each in wanted for name in each)
-    return [name for name in names if not any(_matching(text, [name]) for text in _listed(config.exclude))]
+    return [name for name in names if not any(names_matching(text, [name]) for text in _listed(config.exclude))]
 
 
 def _has_line_break(name: str) -> bool:
@@ -275,17 +271,17 @@ def _database_of(artefact: str) -> str:
 def _roles(config: Config, version: int) -> contextlib.AbstractContextManager[Readable]:
     command = [config.server.program("pg_dumpall", version), "--globals-only", *config.pg_dumpall_options]
     command += ["--no-role-passwords"] if config.no_role_passwords else []
-    return _complete(output_of([*command, *config.server.arguments("postgres")], terms=config.terms))
+    return _script(output_of([*command, *config.server.arguments("postgres")], end=END, terms=config.terms))
 
 
 def _dump(config: Config, version: int, name: str) -> contextlib.AbstractContextManager[Readable]:
     how = ["--format=custom", "--compress=0"] if _is_archive(config, name) else ["--format=plain"]
     command = [config.server.program("pg_dump", version), "--create", *how, *config.pg_dump_options]
-    output = output_of([*command, *config.server.arguments(name)], terms=config.terms)
+    command += config.server.arguments(name)
     if not _is_archive(config, name):
-        return _complete(output)
+        return _script(output_of(command, end=END, terms=config.terms))
     pg_restore = config.server.program("pg_restore", version)
-    return _readable(output, pg_restore, dataclasses.replace(config.terms, env=None))
+    return _archive(output_of(command, terms=config.terms), pg_restore, dataclasses.replace(config.terms, env=None))
 
 
 @contextlib.contextmanager
@@ -298,18 +294,13 @@ def _explained(before: str = "") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _complete(output: Output) -> Iterator[Readable]:
-    """Give a script as a source that fails where its last lines are missing."""
-    with _explained():
-        with output:
-            script = _Watched(output)
-            yield script
-        if not is_complete(script.tail):
-            raise ProcessError("the dump ended without an error, but its last lines are missing")
+def _script(output: Output) -> Iterator[Readable]:
+    with _explained(), output:
+        yield output
 
 
 @contextlib.contextmanager
-def _readable(output: Output, pg_restore: str, terms: Terms) -> Iterator[Readable]:
+def _archive(output: Output, pg_restore: str, terms: Terms) -> Iterator[Readable]:
     """Give an archive as a source that fails where pg_restore, which reads it meanwhile, cannot read all of it."""
     with _explained(), ThreadPoolExecutor(1) as beside:
         reader, writer = os.pipe()
@@ -321,29 +312,25 @@ def _readable(output: Output, pg_restore: str, terms: Terms) -> Iterator[Readabl
         reading = beside.submit(read)
         try:
             with output:
-                yield _Watched(output, writer)
+                yield _Copied(output, writer)
         finally:
             os.close(writer)
         reading.result()
 
 
-class _Watched:
-    """A stream that keeps the end of what was read from it, and copies all of it into a pipe where there is one."""
+class _Copied:
+    """A stream of which a copy goes into a pipe."""
 
-    def __init__(self, stream: Readable, pipe: int | None = None) -> None:
+    def __init__(self, stream: Readable, pipe: int) -> None:
         self._stream = stream
         self._pipe = pipe
-        self.tail = b""
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size)
-        self.tail = (self.tail + data[-_TAIL:])[-_TAIL:]
         left = memoryview(data)
-        while left and self._pipe is not None:
-            try:
+        with contextlib.suppress(BrokenPipeError):  # who reads the copy has ended, and will tell why
+            while left:
                 left = left[os.write(self._pipe, left) :]
-            except BrokenPipeError:  # who reads it has ended, and will tell why
-                self._pipe = None
         return data
 
 

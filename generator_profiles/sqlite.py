@@ -39,10 +39,12 @@ from pickup_core.api import (
     PickupError,
     ProcessError,
     Readable,
+    RefusedError,
     Stored,
     Terms,
     failure,
     output_of,
+    text_of,
 )
 
 API_VERSION = (1, 0)
@@ -106,7 +108,8 @@ def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, ov
             raise PickupError(f"no database of the config has the name {stored.name}", f"there are: {', '.join(named)}")
         places.append(_place_of(database, config, may_be_new=True))
         if places[-1].exists and not overwrite:
-            raise PickupError(f"database {database} exists", hint="overwrite it, or restore under another name")
+            hint = "--as NAME makes a new file of that name, --overwrite replaces what is there"
+            raise RefusedError(f"database {database} exists", hint)
     yield "loads " + ", ".join(
         f"{stored.name} {'over' if place.exists else 'into the new file'} {place.name}"
         for stored, place in zip(artefacts, places, strict=True)
@@ -253,8 +256,7 @@ def _python(user: int | None) -> str:
     found = []
     for program in (os.path.realpath(sys.executable), "/usr/bin/python3"):
         try:
-            with output_of([program, "-I", "-S", "-c", "import sqlite3; print()"], terms=Terms(user=user)) as stream:
-                _all_of(stream)
+            text_of([program, "-I", "-S", "-c", "import sqlite3; print()"], Terms(user=user))
         except ProcessError as error:
             found.append(error.message)
         else:

@@ -8,8 +8,9 @@ What profiles see, through `api` alone:
     options       what an entry's config may say            process       a child process as a stream
     secret        texts that are never shown                child         one child: started, watched, ended
     artefact      one file of a backup, its stored name     system_user   whom a command runs as
-    store         the contract of a target                  patterns      file name patterns, one meaning everywhere
+    store         the contract of a target                  patterns      of files and of names, one meaning each
     archive       GNU tar, and its lists of contents        errors        the exceptions and the exit codes
+    wording       sizes, times and lists as people read them
 
 The config, and what stands in it:
 
@@ -45,7 +46,7 @@ The command line:
     cli           options, signals, exit code               session       one command line: config, log, report
     commands      what each command does                    check         check and dry run
     reading       list, find, verify                        logs          where messages go
-    restoring     restore                                   wording       sizes, times, texts for a terminal
+    restoring     restore
 """
 
 __version__ = "1.0.0"

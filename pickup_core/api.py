@@ -10,14 +10,16 @@ from pickup_core.artefact import (
     Readable,
     Stored,
     Writable,
+    broken,
 )
-from pickup_core.errors import PickupError, ProcessError, StoreError
+from pickup_core.errors import PickupError, ProcessError, RefusedError, StoreError
 from pickup_core.options import Options
-from pickup_core.patterns import expression
-from pickup_core.process import Output, Terms, failure, feed, output_of, require_program
+from pickup_core.patterns import expression, names_matching
+from pickup_core.process import Output, Terms, failure, feed, output_of, require_program, text_of
 from pickup_core.secret import Secret, secret_command, secret_credential, secret_env, secret_file
 from pickup_core.store import BLOCK, Item, Store
 from pickup_core.system_user import acting_as
+from pickup_core.wording import names_in_words
 
 API_VERSION = (1, 0)
 """A profile written for (major, minor) works with every Pickup of the same major and at least this minor version."""
@@ -37,6 +39,7 @@ __all__ = [
     "PickupError",
     "ProcessError",
     "Readable",
+    "RefusedError",
     "Secret",
     "Store",
     "StoreError",
@@ -44,15 +47,19 @@ __all__ = [
     "Terms",
     "Writable",
     "acting_as",
+    "broken",
     "expression",
     "failure",
     "feed",
     "label_options",
+    "names_in_words",
+    "names_matching",
     "output_of",
     "require_program",
     "secret_command",
     "secret_credential",
     "secret_env",
     "secret_file",
+    "text_of",
     "unescaped",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from pickup_core.errors import ProcessError
-from pickup_core.process import Terms, output_of
+from pickup_core.process import Terms, text_of
 
 TAR = ("tar",)
 TAR_ENVIRONMENT: Mapping[str, str | None] = {
@@ -37,11 +37,10 @@ class Listed:
 
 def label_options(program: Sequence[str] = TAR) -> list[str]:
     """Give the options for ACLs and SELinux labels that this tar has. Raises `ProcessError` where it is not GNU tar."""
-    with output_of([*program, "--help"], terms=Terms(stall=60, env=TAR_ENVIRONMENT)) as stream:
-        text = b"".join(iter(stream.read, b""))
-    if b"GNU" not in text:
+    text = text_of([*program, "--help"], Terms(stall=60, env=TAR_ENVIRONMENT))
+    if "GNU" not in text:
         raise ProcessError(f"{' '.join(program)} is not GNU tar", hint="install GNU tar, and name it in `program`")
-    return [option for option in ("--acls", "--selinux") if option.encode() in text]
+    return [option for option in ("--acls", "--selinux") if option in text]
 
 
 def read_listing(lines: Iterator[bytes]) -> Iterator[Listed]:

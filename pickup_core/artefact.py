@@ -1,8 +1,9 @@
 """`Artefact`: one file of a backup, as a generator hands it over; and the names under which artefacts are stored."""
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -56,6 +57,15 @@ class Artefact:
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("an artefact needs a name")
+
+
+@contextlib.contextmanager
+def broken(error: Exception) -> Iterator[Readable]:
+    """Give a source that raises this error where its `with` is entered: of something that is known not to be there, so
+    that it costs its own artefact and no other.
+    """
+    raise error
+    yield  # makes this a generator, as a context manager has to be
 
 
 @dataclass(frozen=True)

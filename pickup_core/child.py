@@ -65,7 +65,7 @@ def require_program(program: str) -> str:
     return found
 
 
-def failure(program: str, status: int, lines: Sequence[str]) -> ProcessError:
+def failure(program: str, status: int, lines: Sequence[str], hint: str = "") -> ProcessError:
     """Give the error for a program that ended with this status, with the last lines of its standard error."""
     name = Path(program).name
     if status < 0:
@@ -75,8 +75,8 @@ def failure(program: str, status: int, lines: Sequence[str]) -> ProcessError:
         what = f"{name} ended with status {status}"
     shown = [redact(line) for line in list(lines)[-_LINES_SHOWN:]]
     if len(shown) == 1:
-        return ProcessError(f"{what}: {shown[0]}")
-    return ProcessError("\n  ".join([f"{what}:" if shown else what, *shown]))
+        return ProcessError(f"{what}: {shown[0]}", hint)
+    return ProcessError("\n  ".join([f"{what}:" if shown else what, *shown]), hint)
 
 
 class Deadline:

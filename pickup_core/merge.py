@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 from pickup_core.errors import RefusedError
+from pickup_core.wording import names_in_words
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """How a folder is opened, and nothing else is."""
-_SHOWN = 5
 _DEEPEST = 200  # two descriptors are open for each level, and a process may have 1024
 
 
@@ -25,9 +25,8 @@ def move_into_place(fresh: Path, destination: Path, overwrite: bool) -> None:
     with opened(fresh) as here, opened(destination.resolve()) as there:
         conflicts = [str(destination / path) for path in _conflicts(here, there, PurePath(), overwrite)]
         if conflicts:
-            more = f" and {len(conflicts) - _SHOWN} more" if len(conflicts) > _SHOWN else ""
             hint = "use another --to, or --overwrite to replace files"
-            raise RefusedError(f"already there: {', '.join(conflicts[:_SHOWN])}{more}", hint=hint)
+            raise RefusedError(f"already there: {names_in_words(conflicts)}", hint=hint)
         _move(here, there, overwrite)
 
 

@@ -1,11 +1,16 @@
-"""File name patterns, with one meaning everywhere: `exclude` and `may_change` of generators, `find`, `restore --path`.
+"""Patterns of files and of names, each with one meaning everywhere.
+
+Patterns of files: `exclude` and `may_change` of generators, `find`, `restore --path`.
 
 A pattern without `/` matches a name at any depth. With a leading `/` it is an absolute path on the host, else it is
 relative to a folder that the caller names. `*` and `?` stop at `/`, `**` does not, `[a-z]` is one character of a set,
 `[!a-z]` one that is not in it. What lies below a matching folder matches too.
+
+Patterns of names, such as those of databases: `*` stands for any text, `?` for one character, all else for itself.
 """
 
 import re
+from collections.abc import Iterable
 
 
 def expression(pattern: str) -> re.Pattern[str]:
@@ -27,6 +32,13 @@ def search_expression(pattern: str) -> re.Pattern[str]:
     whole = _translated("/".join(parts))
     ends = [_translated("/".join(parts[start:])) for start in range(1, len(parts)) if not _WILD.search(parts[start])]
     return re.compile(f"(?:{'|'.join([f'(?:[.]/)?{whole}', *ends])})(?:/.*)?\\Z", re.DOTALL)
+
+
+def names_matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """Give those of some names that match a pattern of names, in their order; a plain name matches itself."""
+    wild = {"*": ".*", "?": "."}
+    whole = re.compile("".join(wild.get(character, re.escape(character)) for character in pattern), re.DOTALL)
+    return [name for name in names if whole.fullmatch(name)]
 
 
 _WILD = re.compile(r"[*?\[]")

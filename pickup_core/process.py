@@ -1,4 +1,4 @@
-"""Child processes as streams: `output_of` reads from one, `feed` writes to one.
+"""Child processes as streams: `output_of` reads from one, `text_of` reads all of a short one, `feed` writes to one.
 
 No shell. A command reads /dev/null or the given bytes. Every exit status counts. What a child process is given and
 how it is ended stands in `child`.
@@ -6,6 +6,7 @@ how it is ended stands in `child`.
 
 import contextlib
 import os
+import re
 import select
 import subprocess
 import tempfile
@@ -19,7 +20,9 @@ from pickup_core.child import Child, Deadline, Terms, failure, require_program, 
 from pickup_core.errors import ProcessError
 from pickup_core.store import BLOCK
 
-__all__ = ["Output", "Terms", "failure", "feed", "output_of", "require_program"]
+__all__ = ["Output", "Terms", "failure", "feed", "output_of", "require_program", "text_of"]
+
+_LONGEST_END = 4096
 
 Command = Sequence[str | Path]
 Judge = Callable[[int, Sequence[str]], Judgement]
@@ -30,17 +33,25 @@ def output_of(
     judge: Judge | None = None,
     success_codes: Collection[int] = (0,),
     allow_empty: bool = False,
+    end: re.Pattern[bytes] | None = None,
     terms: Terms | None = None,
 ) -> "Output":
     """Give the output of a command, or of several in a pipe, as a source. Nothing starts before its `with` is entered.
 
     Leaving the `with` raises `ProcessError` where the first command does not end with one of `success_codes`, any
-    other not with 0, or where nothing was written (but for `allow_empty`). `judge`, called with the first command's
-    status and its lines of standard error, decides in place of that status: it gives a `Judgement` or raises.
+    other not with 0, where nothing was written (but for `allow_empty`), or where `end`, by which a whole dump is known,
+    is not found in the last 4096 bytes. `judge`, called with the first command's status and its lines of standard
+    error, decides in place of that status: it gives a `Judgement` or raises.
     """
     words = [[os.fspath(word) for word in command] for command in commands]
     judge = judge or _judge_by_status(words[0][0], success_codes)
-    return Output(words, judge, allow_empty, terms or Terms())
+    return Output(words, judge, allow_empty, end, terms or Terms())
+
+
+def text_of(command: Command, terms: Terms | None = None) -> str:
+    """Give all that a command prints, as text. Raises `ProcessError` as `output_of` does."""
+    with output_of(command, terms=terms) as stream:
+        return b"".join(iter(stream.read, b"")).decode("utf-8", "replace")
 
 
 def feed(command: Command, stream: Readable, judge: Judge | None = None, terms: Terms | None = None) -> Judgement:
@@ -80,14 +91,22 @@ def _hand_over(block: bytes, child: Child, deadline: Deadline) -> bool:
 class Output:
     """The source that `output_of` gives: what the last of its commands writes."""
 
-    def __init__(self, commands: Sequence[Sequence[str]], judge: Judge, allow_empty: bool, terms: Terms) -> None:
+    def __init__(
+        self,
+        commands: Sequence[Sequence[str]],
+        judge: Judge,
+        allow_empty: bool,
+        end: re.Pattern[bytes] | None,
+        terms: Terms,
+    ) -> None:
         self._commands = commands
         self._judge = judge
         self._allow_empty = allow_empty
+        self._expected_end = end
         self._terms = terms
         self._children: list[Child] = []
         self._at_end = False
-        self._size = 0
+        self._last = b""
         self.judgement = Judgement()
         self.succeeded = False
         """True once the `with` was left without an error."""
@@ -113,7 +132,7 @@ class Output:
         self._deadline.wait(self._stream, select.POLLIN, f"{self._children[-1].name} wrote nothing")
         data = os.read(self._stream.fileno(), size if size > 0 else BLOCK)
         self._at_end = not data
-        self._size += len(data)
+        self._last = (self._last + data[-_LONGEST_END:])[-_LONGEST_END:]
         return data
 
     def __exit__(
@@ -135,8 +154,10 @@ class Output:
             if status != 0:
                 raise failure(child.name, status, child.lines)
         self.judgement = self._judge(statuses[0], first.lines)
-        if self._size == 0 and not self._allow_empty:
+        if not self._last and not self._allow_empty:
             raise ProcessError(f"{self._children[-1].name} ended without an error, but wrote nothing")
+        if self._expected_end and not self._expected_end.search(self._last):
+            raise ProcessError(f"{self._children[-1].name} ended without an error, but its last lines are missing")
 
     def _end(self) -> None:
         for child in self._children:

@@ -1,11 +1,13 @@
-"""Sizes, times and ages as people read them, and texts that a terminal only shows."""
+"""Sizes, times, ages and lists as people read them, and texts that a terminal only shows."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timezone
 
 from pickup_core.secret import redact
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_NAMES_SHOWN = 5
 
 
 def printable(text: str) -> str:
@@ -23,6 +25,12 @@ def in_words(size: int) -> str:
 def counted(count: int, what: str) -> str:
     """Give a number of things: `1 artefact`, `2 artefacts`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def names_in_words(names: Sequence[str], between: str = ", ") -> str:
+    """Give five of the names at most, and how many more there are."""
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return between.join(names[:_NAMES_SHOWN]) + more
 
 
 def local_time(moment: datetime) -> str:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pickup_core.artefact import Artefact, folder_name, stored_name
+from pickup_core.artefact import Artefact, broken, folder_name, stored_name
+from pickup_core.errors import PickupError
 from pickup_core.manifest import _SAFE_PATH
 from tests.builders import plain_locale, python
 
@@ -99,6 +100,12 @@ def test_a_name_is_stored_alike_whatever_the_locale() -> None:
     for settings in ({"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C.UTF-8"}, {"PYTHONUTF8": "1"}):
         done = python(code, env=plain_locale(**settings))
         assert done.stdout == "=C3=A9=E2=82=AC=FF\n", done.stderr
+
+
+def test_a_broken_source_raises_where_it_is_entered_and_not_before() -> None:
+    source = broken(PickupError("no database 'shop'", hint="is the name right?"))
+    with pytest.raises(PickupError, match=r"no database 'shop'\nHint: is the name right"), source:
+        pytest.fail("it gave a stream")
 
 
 def test_an_artefact_needs_a_name() -> None:

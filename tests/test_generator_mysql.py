@@ -6,11 +6,9 @@ import json
 import logging
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,15 +16,18 @@ from typing import Any
 
 import pytest
 
+from generator_profiles import _mysql_login as logins
 from generator_profiles import mysql as profile
+from generator_profiles._mysql_script import Renamed
 from pickup_core.api import Artefact, Stored
-from pickup_core.errors import ExitCode, PickupError
+from pickup_core.errors import ExitCode, PickupError, RefusedError
 from pickup_core.profiles import config_class, load_profile
 from pickup_core.secret import Secret
 from pickup_core.store import BLOCK
 from tests.builders import ROOT, config_text, problems_of
 from tests.generator_contract import GeneratorContract, Produced, Sample, options_of, produce, run_entry
 from tests.servers.mariadb import MariaDB, all_grants, everything_in, fill, forget_template, mariadb, quoted
+from tests.servers.proxy import cutting_proxy
 from tests.servers.running import server_folder
 
 ROWS = ["(1,'tea')", "(2,'Grüße')", "(3,NULL)"]
@@ -208,8 +209,7 @@ def test_a_line_to_change_is_found_wherever_a_block_ends(size: int) -> None:
 
     line = b"(1,'" + b"x" * 9000 + b"'),\n"
     dump = b"-- head\nUSE `old`;\n" + line * 40 + b"USE `old`;\n" + line + b"ALTER DATABASE `old` CHARACTER SET x ;\n"
-    target = profile._Load(stored({"old.sql": dump})[0], "old", "new")
-    renamed = profile._Renamed(Pieces(dump), target, keeps_first_line=True)
+    renamed = Renamed(Pieces(dump), "old", "new", keeps_first_line=True)
     read = b"".join(iter(lambda: renamed.read(BLOCK), b""))
     assert read == dump.replace(b"`old`", b"`new`")
 
@@ -318,8 +318,10 @@ def test_a_database_with_something_in_it_is_refused_before_anything_is_changed(
         fresh.run("CREATE DATABASE b")
         fresh.run(f"CREATE {thing}", database="b")
         before = everything_in(fresh, "b")
-        with pytest.raises(PickupError, match="database 'b' exists and is not empty; nothing was loaded"):
+        with pytest.raises(RefusedError, match="database 'b' exists and is not empty; nothing was loaded") as caught:
             load(fresh, contents)
+        assert "--overwrite" in caught.value.hint
+        assert "--as NAME" in caught.value.hint
         assert fresh.databases() == ["b"]
         assert everything_in(fresh, "b") == before
 
@@ -461,7 +463,7 @@ def test_a_dump_that_is_not_read_for_long_fails_with_a_hint(server: MariaDB, scr
         produced = slow_read(server.config(users=False), scratch, pause=1.5)
     finally:
         server.run("SET GLOBAL net_write_timeout = DEFAULT")
-    assert "database 'big': mariadb-dump ended with status 3: " in produced["big.sql"]
+    assert produced["big.sql"].startswith("mariadb-dump ended with status 3: ")
     assert "net_write_timeout" in produced["big.sql"]
     assert slow_read(server.config(users=False), scratch, pause=1.5) == {"big.sql": ""}
 
@@ -490,55 +492,19 @@ def big(server: MariaDB, name: str) -> None:
                " mysql.help_topic LIMIT 30", database=name)  # fmt: skip
 
 
-@contextlib.contextmanager
-def cutting(port: int, after: int) -> Iterator[tuple[int, list[int]]]:
-    """Stand before a server, and cut each connection over which it has sent so many bytes; gives our port, and how
-    many bytes went over each connection that was cut.
-    """
-    cut: list[int] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve(client: socket.socket) -> None:
-            with client, socket.create_connection(("127.0.0.1", port)) as server:
-                threading.Thread(target=forward, args=(client, server, sys.maxsize), daemon=True).start()
-                forward(server, client, after)
-
-        def forward(source: socket.socket, sink: socket.socket, limit: int) -> None:
-            sent = 0
-            with contextlib.suppress(OSError):
-                while sent < limit and (data := source.recv(65536)):
-                    sink.sendall(data)
-                    sent += len(data)
-            if sent >= limit:
-                cut.append(sent)
-            for end in (source, sink):
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-
-        def accept() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield listener.getsockname()[1], cut
-        listener.shutdown(socket.SHUT_RDWR)
-
-
 def test_a_connection_cut_in_the_middle_costs_its_database_alone(server: MariaDB, tmp_path: Path) -> None:
     """G14, G15"""
     shop(server, "a", "z")
     big(server, "m")
     server.run("GRANT ALL ON *.* TO clerk@'127.0.0.1' IDENTIFIED BY 'correct horse'")
-    with cutting(server.port, after=2_000_000) as (port, cut):
-        config = dict(host="127.0.0.1", port=port, user="clerk", password="correct horse", users=False)
+    with cutting_proxy(server.port, cut_after=2_000_000) as proxy:
+        config = dict(host="127.0.0.1", port=proxy.port, user="clerk", password="correct horse", users=False)
         ran = run_entry(tmp_path, "mysql", config)
-    assert len(cut) == 1
-    assert cut[0] >= 2_000_000
+        assert proxy.cuts == 1
     assert ran.exit_code == ExitCode.FAILED
     assert ran.contents.keys() == {"a.sql", "z.sql"}
     assert len(ran.record.failures) == 1
-    assert "database 'm': mariadb-dump ended with status" in ran.messages[0]
+    assert "m.sql: mariadb-dump ended with status" in ran.messages[0]
 
 
 def test_a_database_dropped_after_the_listing_costs_itself(server: MariaDB, scratch: Path) -> None:
@@ -557,7 +523,7 @@ def test_a_database_dropped_after_the_listing_costs_itself(server: MariaDB, scra
                 produced.failures[artefact.name] = str(error)
     assert produced.names == ["a.sql", "c.sql"]
     assert produced.failures.keys() == {"b.sql"}
-    assert "database 'b': mariadb-dump ended with status 2: " in produced.failures["b.sql"]
+    assert produced.failures["b.sql"].startswith("mariadb-dump ended with status 2: ")
     assert "Unknown database 'b'" in produced.failures["b.sql"]
 
 
@@ -567,7 +533,7 @@ def test_a_broken_view_costs_its_database_and_check_names_it(server: MariaDB, tm
     server.run("CREATE TABLE gone (n INT)", "CREATE VIEW seen AS SELECT * FROM gone", "DROP TABLE gone", database="a")
     ran = run_entry(tmp_path, "mysql", server.config(users=False))
     assert ran.contents.keys() == {"b.sql"}
-    assert "database 'a': mariadb-dump ended with status 2: " in ran.messages[0]
+    assert "a.sql: mariadb-dump ended with status 2: " in ran.messages[0]
     with pytest.raises(PickupError, match=r"view a\.seen is broken"):
         checked(server.config())
     forced = run_entry(tmp_path, "mysql", server.config(users=False, mysqldump_options=["--force"]))
@@ -723,7 +689,7 @@ def test_a_dump_that_ends_early_without_an_error_is_found(server: MariaDB, tmp_p
         assert len(produced.contents) == end, part
     (tmp_path / "part").write_text("0.9")
     failure = produce_in(tmp_path, server.config(users=False, program=half)).failures["shop.sql"]
-    assert failure == "database 'shop': the dump has no end, though its program ended without an error"
+    assert failure == "mariadb-dump ended without an error, but its last lines are missing"
 
 
 def produce_in(folder: Path, config: Mapping[str, Any]) -> Produced:
@@ -749,7 +715,7 @@ def test_a_program_that_fails_costs_each_database(server: MariaDB, tmp_path: Pat
     ran = run_entry(tmp_path, "mysql", server.config(users=False, program=program(tmp_path, lines)))
     assert ran.exit_code == ExitCode.FAILED
     assert ran.contents == {}
-    assert f"database 'shop': mariadb-dump {message}" in ran.messages[0]
+    assert f"shop.sql: mariadb-dump {message}" in ran.messages[0]
 
 
 def test_a_program_that_is_not_there_is_named(server: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -863,7 +829,7 @@ def test_any_password_arrives(server: MariaDB, scratch: Path, password: str) -> 
     assert produced.failures == {}
     said = scratch.parent / "my.cnf"
     said.write_text(
-        f"# mine\n[mysqld]\nuser = mysql\n[client]\nuser=clerk\npassword = {profile._as_option(password)}\n"
+        f"# mine\n[mysqld]\nuser = mysql\n[client]\nuser=clerk\npassword = {logins.written(password)}\n"
         f"host=127.0.0.1\nport = {server.port} # there\n[other]\nuser=x\n"
     )
     said.chmod(0o600)
@@ -918,8 +884,8 @@ def test_without_any_option_root_comes_in_by_the_socket(
     server: MariaDB, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Debian's set-up: the socket in its usual place, and a user who is let in by who asks."""
-    monkeypatch.setattr(profile, "_SOCKETS", ("/nowhere/mysqld.sock", str(server.socket)))
-    me = profile._system_user()
+    monkeypatch.setattr(logins, "_SOCKETS", ("/nowhere/mysqld.sock", str(server.socket)))
+    me = logins.system_user()
     if me != "root":
         server.run(f"CREATE USER {me}@localhost IDENTIFIED VIA unix_socket", f"GRANT ALL ON *.* TO {me}@localhost")
     else:
@@ -987,7 +953,7 @@ def refused_by_program(config: Mapping[str, Any], option: str, value: str, scrat
         before = file.read_text()
         file.write_text(re.sub(rf'(?m)^{option}=".*"$', f'{option}="{value}"', before))
         assert file.read_text() != before
-        with pytest.raises(PickupError, match=r"(?i)database 'shop': .*(ssl|certificate)"):
+        with pytest.raises(PickupError, match=r"(?i)mariadb-dump ended with .*(ssl|certificate)"):
             read_all(dump)
 
 
@@ -1020,7 +986,7 @@ def test_what_the_entry_says_comes_before_its_defaults_file(server: MariaDB, tmp
     said.chmod(0o600)
     shop(server, "shop")
     assert checked(dict(defaults_file=str(said), user="root", password="", users=False))[0].startswith("MariaDB ")
-    login = profile._login(options_of("mysql", dict(defaults_file=str(said), host="db", port=7), tmp_path))
+    login = options_of("mysql", dict(defaults_file=str(said), host="db", port=7), tmp_path).login()
     assert (login.user, login.host, login.port, login.socket) == ("nobody", "db", 7, None)
     assert login.password == Secret("x")
 
@@ -1036,7 +1002,7 @@ def test_an_option_file_is_read_as_mysqls_own_programs_do(written: str, meant: s
     path = tmp_path / "my.cnf"
     path.write_text(f"[client]\nuser={written}\n")
     path.chmod(0o600)
-    assert profile._read_defaults_file(path) == {"user": meant}
+    assert logins.read_defaults_file(path) == {"user": meant}
     done = subprocess.run(
         ["my_print_defaults", f"--defaults-file={path}", "client"], capture_output=True, text=True, check=True
     )

@@ -23,7 +23,7 @@ from generator_profiles import _postgres_script as scripts
 from generator_profiles import _postgres_server as servers
 from generator_profiles import postgres as profile
 from pickup_core.artefact import Stored
-from pickup_core.errors import ExitCode, PickupError
+from pickup_core.errors import ExitCode, PickupError, RefusedError
 from pickup_core.store import BLOCK
 from tests.builders import NOBODY, ROOT, config_text, problems_of, python, write_config
 from tests.generator_contract import (
@@ -468,7 +468,7 @@ def test_the_command_restores_into_the_server_of_the_config(
     )
     assert content_of(fresh, rental) == content_of(server, rental)
     done = pickup("restore --into-server --only main/rental.sql", fresh)
-    assert done.returncode == ExitCode.FAILED
+    assert done.returncode == ExitCode.DAMAGE
     assert "not empty: database 'rental'" in done.stderr
     done = pickup("restore --into-server --only main/rental.sql --as copy", fresh)
     assert done.returncode == ExitCode.OK, done.stderr
@@ -517,9 +517,9 @@ def test_a_database_that_is_not_empty_is_not_touched_unless_it_may_be_overwritte
     config = options_of("postgres", fresh.config(), scratch)
     told = profile.restore(config, artefacts, None, False)
     assert next(told).endswith("loads roles, database 'shop'")
-    with pytest.raises(PickupError, match="not empty: database 'shop'\nHint: --as NAME loads one under another name"):
+    with pytest.raises(RefusedError, match="not empty: database 'shop'\nHint: --as NAME loads one under another name"):
         next(told)
-    with pytest.raises(PickupError, match="not empty: database 'shop'"):
+    with pytest.raises(RefusedError, match="not empty: database 'shop'"):
         load(fresh, artefacts[1:], as_name="shop")
     assert (content_of(fresh, "shop"), roles_of(fresh)) == (before, roles)
     sentences = load(fresh, artefacts, overwrite=True)
@@ -932,10 +932,10 @@ def test_a_dump_that_is_not_whole_is_found_out(
 @pytest.mark.parametrize("tail", [b"", b"\\unrestrict abc\n\n", b"\n\\unrestrict abc\n"])
 def test_the_last_lines_may_be_followed_by_one_command(tail: bytes) -> None:
     end = b"COMMENT;\n\n--\n-- PostgreSQL database dump complete\n--\n\n"
-    assert scripts.is_complete(end + tail)
-    assert not scripts.is_complete(end + tail + b"more")
-    assert not scripts.is_complete(end[:-6])
-    assert scripts.is_complete(end.replace(b"database", b"database cluster"))
+    assert scripts.END.search(end + tail)
+    assert not scripts.END.search(end + tail + b"more")
+    assert not scripts.END.search(end[:-6])
+    assert scripts.END.search(end.replace(b"database", b"database cluster"))
 
 
 def test_an_archive_is_read_by_pg_restore_as_it_comes(

@@ -19,7 +19,7 @@ import pytest
 
 from generator_profiles import sqlite as profile
 from pickup_core.artefact import Stored
-from pickup_core.errors import ExitCode, PickupError, Stopped
+from pickup_core.errors import ExitCode, PickupError, RefusedError, Stopped
 from tests.builders import NOBODY, ROOT, config_text, ordinary_folder, problems_of
 from tests.end_to_end.trees import everything_about
 from tests.generator_contract import (
@@ -820,7 +820,7 @@ def test_a_database_that_exists_is_not_overwritten_unasked(tmp_path: Path, other
     database = make(tmp_path / "shop.db")
     before = everything_about(tmp_path)
     for as_name in (None, str(database)):
-        with pytest.raises(PickupError, match=f"database {database} exists\nHint: overwrite it"):
+        with pytest.raises(RefusedError, match=f"database {database} exists\nHint: --as NAME .* --overwrite"):
             load(dict(databases=[str(database)]), stored_of("shop.db", other), as_name=as_name)
     assert everything_about(tmp_path) == before
 

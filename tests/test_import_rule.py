@@ -17,7 +17,7 @@ SCRIPTS = [path for path in BESIDE if path.stem.endswith("_child")]
 PARTS = [path for path in BESIDE if path not in SCRIPTS]
 SOURCES = [ROOT / "pickup.py", ROOT / "pickup_core/__init__.py", *CORE.values(), *PROFILES, *BESIDE]
 OURS = ("pickup_core", "generator_profiles", "target_profiles")
-API = ["archive", "artefact", "errors", "options", "patterns", "process", "secret", "store"]
+API = ["archive", "artefact", "errors", "options", "patterns", "process", "secret", "store", "wording"]
 IO = {"fcntl", "ftplib", "glob", "http", "io", "mmap", "os", "select", "shutil", "signal", "socket", "sqlite3", "ssl",
       "subprocess", "tempfile", "threading", "time", "urllib"}  # fmt: skip
 

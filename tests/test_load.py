@@ -17,7 +17,7 @@ SERVER = '''
     """A server that is a folder: each table is a file. It says what it was asked to load."""
     import json
     from pathlib import Path
-    from pickup_core.api import Artefact, Options, PickupError, Secret
+    from pickup_core.api import Artefact, Options, RefusedError, Secret
     API_VERSION = (1, 0)
 
     class Config(Options):
@@ -34,7 +34,7 @@ SERVER = '''
         for artefact in artefacts:
             path = config.host / (as_name or artefact.name)
             if path.exists() and not overwrite:
-                raise PickupError(f"table {path.name} is there already", hint="--overwrite")
+                raise RefusedError(f"table {path.name} is there already", hint="--overwrite")
             for _ in range(2):  # each time from its beginning
                 with artefact.open() as stream:
                     content = b"".join(iter(lambda: stream.read(10), b""))
@@ -113,7 +113,7 @@ def test_what_was_lost_comes_back(site: Site) -> None:
 
 
 def test_what_the_profile_refuses_is_said(site: Site) -> None:
-    assert site.run("restore", "--into-server", "--only", "main") == 2
+    assert site.run("restore", "--into-server", "--only", "main") == 6
     assert site.err == "ERROR: server/main: table orders is there already\nHint: --overwrite\n"
     (site.server / "users").write_bytes(b"nobody\n")
     assert site.run("restore", "--into-server", "--only", "main", "--overwrite") == 0

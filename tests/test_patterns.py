@@ -1,4 +1,4 @@
-"""File name patterns: one meaning everywhere, and the one that GNU tar gives them too."""
+"""Patterns of files and of names: one meaning everywhere, for files the one that GNU tar gives them too."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pickup_core.patterns import expression, search_expression
+from pickup_core.patterns import expression, names_matching, search_expression
 
 
 def matches(pattern: str, path: str) -> bool:
@@ -151,3 +151,22 @@ def test_gnu_tar_leaves_out_what_a_pattern_matches(tmp_path: Path, pattern: str)
 )
 def test_a_file_is_found_by_its_name_or_its_path_on_the_host(pattern: str, member: str, expected: bool) -> None:
     assert (search_expression(pattern).match(member) is not None) is expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*", ["shop", "Shop", "shop_2", "[s]hop", "a\nb", "a/b", "*"]),
+        ("shop", ["shop"]),
+        ("shop*", ["shop", "shop_2"]),
+        ("?hop", ["shop", "Shop"]),
+        ("[s]hop", ["[s]hop"]),
+        ("a?b", ["a\nb", "a/b"]),
+        ("sho", []),
+        ("hop_2", []),
+        ("", []),
+    ],
+)
+def test_a_pattern_of_names_matches_whole_names(pattern: str, expected: list[str]) -> None:
+    """G18: whatever a name holds; only `*` and `?` have a meaning."""
+    assert names_matching(pattern, ["shop", "Shop", "shop_2", "[s]hop", "a\nb", "a/b", "*"]) == expected

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,7 +23,7 @@ from pickup_core import child
 from pickup_core.artefact import Judgement
 from pickup_core.errors import ProcessError, Stopped
 from pickup_core.lock import job_lock
-from pickup_core.process import Output, Terms, feed, output_of, require_program
+from pickup_core.process import Output, Terms, failure, feed, output_of, require_program, text_of
 from pickup_core.secret import Secret, secret_env
 from pickup_core.store import BLOCK
 from tests.builders import as_ordinary_user, ordinary_folder
@@ -291,6 +292,32 @@ def test_a_program_that_writes_nothing_fails_unless_that_is_allowed() -> None:
     assert failure_of(["true"]) == "true ended without an error, but wrote nothing"
     assert all_of(output_of(["true"], allow_empty=True)) == b""
     assert failure_of(["false"], allow_empty=True) == "false ended with status 1"
+
+
+@pytest.mark.parametrize("size", [1, 4000, 4096, BLOCK - 9, BLOCK - 8, BLOCK, 3 * BLOCK])
+def test_a_dump_without_its_last_lines_fails_though_its_program_is_content(size: int) -> None:
+    """G4"""
+    end = re.compile(rb"\n-- done\n\Z")
+    whole = f"(head -c {size} /dev/zero; echo; echo '-- done')"
+    assert len(all_of(output_of(sh(whole), end=end))) == size + 9
+    missing = "sh ended without an error, but its last lines are missing"
+    assert failure_of(sh(f"{whole} | head -c {size + 8}"), end=end) == missing
+    assert failure_of(sh(f"{whole}; echo more"), end=end) == missing
+    assert failure_of(["true"], end=end) == "true ended without an error, but wrote nothing"
+    assert failure_of(sh(f"{whole}; exit 3"), end=end) == "sh ended with status 3"
+
+
+def test_all_that_a_command_prints_comes_as_text() -> None:
+    assert text_of(["printf", r"tea\n\377"]) == "tea\n\ufffd"
+    assert text_of(["cat"], Terms(stdin=b"x" * BLOCK * 2)) == "x" * BLOCK * 2
+    with pytest.raises(ProcessError, match="false ended with status 1"):
+        text_of(["false"])
+
+
+def test_a_failure_may_say_what_to_do() -> None:
+    for lines in ([], ["one"], ["one", "two"]):
+        assert failure("/bin/x", 1, lines, "drink tea").hint == "drink tea"
+        assert failure("/bin/x", 1, lines).hint == ""
 
 
 def test_a_status_counts_as_success_where_it_is_listed() -> None:

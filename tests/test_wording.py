@@ -1,12 +1,13 @@
 """Wording: sizes, times and ages as people read them."""
 
+import string
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pickup_core.wording import age_of, counted, in_words, local_time
+from pickup_core.wording import age_of, counted, in_words, local_time, names_in_words
 from tests.builders import moment
 
 
@@ -38,6 +39,15 @@ def test_a_size_is_told_in_the_units_that_tools_show(size: int, words: str) -> N
 @pytest.mark.parametrize(("count", "words"), [(0, "0 artefacts"), (1, "1 artefact"), (2, "2 artefacts")])
 def test_one_thing_is_no_plural(count: int, words: str) -> None:
     assert counted(count, "artefact") == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, ""), (1, "a"), (5, "a, b, c, d, e"), (6, "a, b, c, d, e and 1 more"), (26, "a, b, c, d, e and 21 more")],
+)
+def test_of_many_names_five_are_told(count: int, words: str) -> None:
+    assert names_in_words(string.ascii_lowercase[:count]) == words
+    assert names_in_words(list(string.ascii_lowercase[:count]), between="; ") == words.replace(", ", "; ")
 
 
 @pytest.mark.parametrize(
