@@ -127,6 +127,7 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_half_counts(in_tur
         process.kill()
         out, err = process.communicate(timeout=20)
         killed += process.returncode == -9
+        duration *= 0.8 if process.returncode == 0 else 1  # the machine has become faster
         assert process.returncode in (0, -9), (out, err)
         if turn % 8 == 0 or turn >= RANDOM_KILLS - SITES:
             what = f"kill {turn} after {wait:.3f} s, PICKUP_SEED={seed}"
