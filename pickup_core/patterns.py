@@ -1,6 +1,6 @@
-"""Patterns of files and of names, each with one meaning everywhere.
+"""Patterns of files and of names.
 
-Patterns of files: `exclude` and `may_change` of generators, `find`, `restore --path`.
+Patterns of files: `exclude` and `may_change` of generators, and, at any depth, `find` and `restore --path`.
 
 A pattern without `/` matches a name at any depth. With a leading `/` it is an absolute path on the host, else it is
 relative to a folder that the caller names. `*` and `?` stop at `/`, `**` does not, `[a-z]` is one character of a set,
