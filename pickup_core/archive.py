@@ -18,14 +18,19 @@ TAR_ENVIRONMENT: Mapping[str, str | None] = {
 }
 """For tar: messages that a program can read, names that people can, a `?` that is a character; no options from outside.
 """
+LONGEST_NAME = 128 * 1024
+"""A member with a longer name, or one that is linked to such a name, is none that Pickup archives."""
 _ESCAPE = re.compile(r"\\([0-7]{3}|.)", re.DOTALL)
 _SHORT_ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
 _LISTED = re.compile(
-    r"(\S)(\S{9})[+.*]? +(\S.*?) +(\d+|\d+,\d+) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) (.*)", re.DOTALL
+    r"(\S)\S{9}[+.*]? +\S.*? (\d{1,19}|\d+,\d+) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,9})?) (.*)", re.DOTALL
 )
+"""One space only before a size: with a run of them that any text may stand before, a long run would take hours."""
+_FIRST_YEAR, _LAST_YEAR = 2, 9998
+"""In the years beside them the local time may be in none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Listed:
     """A line of a list of contents: type as `ls -l` writes it, size in bytes, time of the last change, member name."""
 
@@ -44,22 +49,36 @@ def label_options(program: Sequence[str] = TAR) -> list[str]:
 
 
 def read_listing(lines: Iterator[bytes]) -> Iterator[Listed]:
-    """Give what a list of contents says, line by line. Lines that are none are passed over."""
+    """Give what a list of contents says, line by line. Lines that are none are passed over, and so are those with a
+    size or a time that no file has.
+    """
     width = 0  # tar makes each time as wide as the widest one before it
     for line in lines:
         found = _LISTED.match(os.fsdecode(line.rstrip(b"\n")))
         if found is None:
             continue
-        kind, _, _, size, moment, name = found.groups()
+        kind, size, moment, name = found.groups()
         width = max(width, len(moment))
         name = name[width - len(moment) :]
+        modified = _time(moment)
+        if modified is None:
+            continue
         separator = {"l": " -> ", "h": " link to "}.get(kind)
         yield Listed(
             type=kind,
             size=0 if "," in size else int(size),
-            modified=datetime.fromisoformat(moment[:19]).replace(tzinfo=timezone.utc),
+            modified=modified,
             name=unescaped(name.split(separator)[0] if separator else name).rstrip("/"),
         )
+
+
+def _time(text: str) -> datetime | None:
+    """Give the time of a line, or None for one that is none."""
+    try:
+        moment = datetime.fromisoformat(text[:19]).replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    return moment if _FIRST_YEAR <= moment.year <= _LAST_YEAR else None
 
 
 def unescaped(name: str) -> str:

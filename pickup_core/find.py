@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any, cast
 
-from pickup_core.archive import Listed, read_listing
-from pickup_core.artefact import ARCHIVE_SUFFIX, CONTENTS_SUFFIX
+from pickup_core.archive import LONGEST_NAME, Listed, read_listing
+from pickup_core.artefact import ARCHIVE_SUFFIX, CONTENTS_SUFFIX, Readable
 from pickup_core.catalogue import Backup
 from pickup_core.errors import DamageError
 from pickup_core.manifest import EntryRecord, StoredArtefact
-from pickup_core.streams import decompressed, decompression_errors
+from pickup_core.streams import Bounded, decompressed, decompression_errors
 
-_LONGEST_LINE = 1024 * 1024
+_LONGEST_LINE = 5 * LONGEST_NAME  # four bytes may stand for each byte of a name, and the rest of a line is short
 
 
 def archives(entry: EntryRecord) -> Iterator[tuple[StoredArtefact, StoredArtefact | None]]:
@@ -31,11 +30,14 @@ def find(backup: Backup, pattern: re.Pattern[str]) -> Iterator[tuple[EntryRecord
 
 
 def listing(backup: Backup, contents: StoredArtefact) -> Iterator[Listed]:
-    """Give the lines of a stored list of contents. Raises `DamageError` where it is missing, or cannot be read."""
+    """Give the lines of a stored list of contents. Raises `DamageError` where it is missing, cannot be read, or has
+    another size than the manifest says.
+    """
     where = f"{backup.folder}/{contents.path}"
     try:
         with backup.open(contents.path) as stream:
-            yield from read_listing(_lines(decompressed(stream, contents.compression)))
+            content = Bounded(decompressed(stream, contents.compression), contents.uncompressed_size)
+            yield from read_listing(_lines(content))
     except FileNotFoundError:
         raise DamageError(f"{where} is missing") from None
     except decompression_errors() as error:
@@ -44,10 +46,10 @@ def listing(backup: Backup, contents: StoredArtefact) -> Iterator[Listed]:
         raise DamageError(f"{where} {error.message}") from None
 
 
-def _lines(stream: Any) -> Iterator[bytes]:
+def _lines(stream: Readable) -> Iterator[bytes]:
     """Give the lines of a stream that can only `read`. Raises `DamageError` where one of them does not end."""
     rest = b""
-    while block := cast(bytes, stream.read(65_536)):
+    while block := stream.read(65_536):
         *whole, rest = (rest + block).split(b"\n")
         yield from whole
         if len(rest) > _LONGEST_LINE:

@@ -38,6 +38,17 @@ class Origin:
     folder: Path
     settings: Mapping[str, str]
 
+    def profile(self, entry: EntryRecord) -> ModuleType:
+        """Give the profile of an entry. Raises `ConfigError` where it cannot be loaded, and where a module on the
+        Python path is named by the backup alone, which somebody else may have written.
+        """
+        if "." in entry.profile and entry.profile not in [each.get("profile") for each in self.entries]:
+            raise ConfigError(
+                f"{entry.label}: no entry of the config has the profile {entry.profile!r}, so it is not imported",
+                hint="add such an entry to GENERATORS, or --only other entries",
+            )
+        return load_profile("generator", entry.profile, self.folder)
+
     def options(self, entry: EntryRecord, module: ModuleType) -> Options:
         """Give the options of an entry. Raises `ConfigError` with all that is wrong with them."""
         raw: Mapping[str, Any] = next(
@@ -82,7 +93,7 @@ class Loadable:
 
 def loadable(chosen: Chosen, origin: Origin, is_asked_for: bool) -> list[Loadable]:
     """Give those of the chosen entries that can be loaded. The others are told, and, where each was asked for by name,
-    are a `UsageError`; so is it where none is left.
+    are a `UsageError`; so is it where none is left. Raises `ConfigError` where a profile cannot be loaded, or may not.
     """
     found: list[Loadable] = []
     by_label: dict[str, list[StoredArtefact]] = {}
@@ -90,7 +101,7 @@ def loadable(chosen: Chosen, origin: Origin, is_asked_for: bool) -> list[Loadabl
     for entry, artefact in chosen:
         by_label.setdefault(entry.label, []).append(artefact)
     for label, artefacts in by_label.items():
-        module = load_profile("generator", entries[label].profile, origin.folder)
+        module = origin.profile(entries[label])
         restore = getattr(module, "restore", None)
         if restore is not None:
             found.append(Loadable(entries[label], artefacts, origin.options(entries[label], module), restore))

@@ -16,11 +16,13 @@ from typing import Any
 from pickup_core.errors import DamageError, PickupError
 
 FORMAT = (1, 0)
+_LARGEST = 2**63 - 1  # no file system has a larger file
 LONGEST = 64 * 1024 * 1024
 """No manifest of more bytes is read."""
 
 _ID = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z", re.ASCII)
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # as none has that a config names
 _START = b"{\n"
 _LAST_MEMBER = b'\n "sha256": "'
 _SAFE_PATH = re.compile(r"(?:[A-Za-z0-9_=][A-Za-z0-9._=~-]{0,254}/)*[A-Za-z0-9_=][A-Za-z0-9._=~-]{0,254}")
@@ -174,7 +176,7 @@ def _check_whole(data: bytes) -> None:
 
 def _manifest(members: dict[str, Any]) -> Manifest:
     return Manifest(
-        **{name: _text(members[name]) for name in ("pickup", "job", "host", "machine", "id")},
+        **{name: _line(members[name]) for name in ("pickup", "job", "host", "machine", "id")},
         started=_moment(members["started"]),
         finished=_moment(members["finished"]),
         only=_texts(members["only"]),
@@ -186,13 +188,13 @@ def _manifest(members: dict[str, Any]) -> Manifest:
 
 def _entry(members: dict[str, Any]) -> EntryRecord:
     return EntryRecord(
-        **{name: _text(members[name]) for name in ("name", "profile", "status")},
+        **{name: _line(members[name]) for name in ("name", "profile", "status")},
         artefacts=tuple(
             StoredArtefact(
                 **_file(artefact),
                 name=_text(artefact["name"]),
                 uncompressed_size=_number(artefact["uncompressed_size"]),
-                compression=_text(artefact["compression"]),
+                compression=_line(artefact["compression"]),
                 encryption=_texts(artefact["encryption"]),
                 losses=_texts(artefact["losses"]),
             )
@@ -216,6 +218,14 @@ def _text(value: object) -> str:
     return value
 
 
+def _line(value: object) -> str:
+    """Give a text that stands in messages as it is: with a line end in it, it could forge others."""
+    text = _text(value)
+    if _CONTROL.search(text):
+        raise ValueError(f"{text!r} has control characters")
+    return text
+
+
 def _texts(values: object) -> tuple[str, ...]:
     if not isinstance(values, list):
         raise TypeError(f"expected a list, got {type(values).__name__}")
@@ -223,8 +233,8 @@ def _texts(values: object) -> tuple[str, ...]:
 
 
 def _number(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError("expected a number")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST:
+        raise TypeError("expected a number, and none that is too large")
     return value
 
 
@@ -232,6 +242,8 @@ def _moment(value: object) -> datetime:
     moment = datetime.fromisoformat(_text(value))
     if moment.tzinfo is None:
         raise ValueError("a time has no zone")
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ValueError("a time is none that a clock shows")
     return moment.astimezone(timezone.utc)
 
 

@@ -6,6 +6,7 @@ devices are looked for in what came out, not in what the archive says.
 """
 
 import contextlib
+import hashlib
 import os
 import re
 import tarfile
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from pickup_core.archive import TAR, TAR_ENVIRONMENT, label_options
+from pickup_core.archive import LONGEST_NAME, TAR, TAR_ENVIRONMENT, label_options
 from pickup_core.artefact import Judgement, Readable
 from pickup_core.detours import Detours
 from pickup_core.errors import DamageError
@@ -34,7 +35,8 @@ _CAPABILITY = "SCHILY.xattr.security.capability"
 class Members:
     """What a check found in the archives of one entry, what their unpacking needs to know, and what it took away."""
 
-    symlinks: set[str] = field(default_factory=set)
+    symlinks: set[bytes] = field(default_factory=set)
+    """What `_safe` gives for the names of the symbolic links."""
     detours: Detours = field(default_factory=Detours)
     capabilities: int = 0
     foreign_owners: int = 0
@@ -56,6 +58,8 @@ def check_members(stream: Readable, members: Members, wanted: Sequence[re.Patter
         with tarfile.open(fileobj=cast(Any, file), mode="r:", errors="surrogateescape") as archive:
             for member in archive:
                 cast(Any, archive).members.clear()  # tarfile remembers every member, which would cost memory
+                if max(len(member.name), len(member.linkname)) > LONGEST_NAME:
+                    raise DamageError(f"the archive has a member with a name of more than {LONGEST_NAME} characters")
                 is_selected = any(pattern.match(member.name) for pattern in wanted)
                 if members.selected is not None and is_selected:
                     members.selected |= dict.fromkeys([member.linkname] * member.islnk() + [member.name])
@@ -117,6 +121,8 @@ def unpack(stream: Readable, folder: Path, members: Members, privileged: bool) -
     Setuid bits of files, devices and capabilities come back only for root, where `privileged`; `members` counts what
     was taken away. Raises `ProcessError` where tar fails.
     """
+    if members.selected == {}:
+        return  # tar takes a list without names for none, and would unpack everything
     is_root = os.geteuid() == 0
     is_tame = not (privileged and is_root)
     options = [
@@ -157,10 +163,8 @@ def _check_member(member: tarfile.TarInfo, members: Members, is_wanted: bool) ->
     name = _safe(member.name, members.symlinks, "name")
     if not name and not member.isdir():
         raise DamageError(f"the archive has a member with the name {member.name!r}, which is that of the folder")
-    if member.islnk():
-        target = _safe(member.linkname, members.symlinks, "hard link target")
-        if target in members.symlinks:
-            members.symlinks.add(name)
+    if member.islnk() and _safe(member.linkname, members.symlinks, "hard link target") in members.symlinks:
+        members.symlinks.add(name)
     if member.issym():
         members.symlinks.add(name)
     if is_wanted:
@@ -168,22 +172,20 @@ def _check_member(member: tarfile.TarInfo, members: Members, is_wanted: bool) ->
         members.foreign_owners += member.uid != os.geteuid()
 
 
-def _safe(name: str, symlinks: Collection[str], what: str) -> str:
-    """Give a member's plain name. Raises `DamageError` where it leads out of the folder."""
-    plain = _plain(name)
-    parts = plain.split("/")
+def _safe(name: str, symlinks: Collection[bytes], what: str) -> bytes:
+    """Give what stands for a member's name, however it is written: a digest, for names may be long and many; no bytes
+    for the folder itself. Takes time as the name is long. Raises `DamageError` where it leads out of the folder.
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\0" in name:
         raise DamageError(f"the archive has a member with the {what} {name!r}, which leads out of the folder")
-    if symlinks:
-        for end in range(1, len(parts)):
-            if "/".join(parts[:end]) in symlinks:
-                raise DamageError(f"the archive has a member {name!r} that lies behind a symbolic link")
-    return plain
-
-
-def _plain(name: str) -> str:
-    """Give a member's name without empty parts and dots."""
-    return "/".join(part for part in name.split("/") if part not in ("", "."))
+    digest, known = hashlib.blake2b(digest_size=16), b""
+    for part in parts:
+        if known in symlinks:
+            raise DamageError(f"the archive has a member {name!r} that lies behind a symbolic link")
+        digest.update(part.encode("utf-8", "surrogatepass") + b"/")
+        known = digest.digest()
+    return known
 
 
 @contextlib.contextmanager

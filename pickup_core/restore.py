@@ -24,8 +24,7 @@ from pickup_core.merge import move_into_place, replace
 from pickup_core.patterns import search_expression
 from pickup_core.report import explained
 from pickup_core.spool import made_below, spool_in
-from pickup_core.store import BLOCK
-from pickup_core.streams import Digest, compression_suffix, decompressed, decompression_errors, transfer
+from pickup_core.streams import Bounded, Digest, compression_suffix, decompressed, decompression_errors, transfer
 from pickup_core.wording import counted, in_words
 
 
@@ -176,7 +175,7 @@ def _restore_through(spool: Path, backup: Backup, chosen: Chosen, wish: Wish) ->
     fresh, restored = spool / "fresh", Restored(artefacts=len(chosen))
     files = [(entry, artefact, fetched(backup, artefact, spool)) for entry, artefact in chosen]
     wanted = [search_expression(pattern) for pattern in wish.paths]
-    symlinks: dict[str, set[str]] = {}
+    symlinks: dict[str, set[bytes]] = {}
     for number, (entry, artefact, file) in enumerate(files):
         folder = made_below(fresh, PurePosixPath(artefact.path).parent)
         if wish.as_stored:
@@ -225,18 +224,23 @@ def _mentions(backup: Backup, contents: StoredArtefact, wanted: Sequence[re.Patt
 
 
 def fetched(backup: Backup, artefact: StoredArtefact, spool: Path) -> Path:
-    """Copy a stored file into the spool. Raises `DamageError` where it is not the one that the manifest names."""
+    """Copy a stored file into the spool, and no more of it than its size in the manifest. Raises `DamageError` where it
+    is not the one that the manifest names.
+    """
     descriptor, name = tempfile.mkstemp(dir=spool)
     where = f"{backup.folder}/{artefact.path}"
+    changed = DamageError(f"{where} has changed since it was stored", hint=_OTHERS)
     with open(descriptor, "wb") as file:
         digest = Digest(file)
         try:
             with backup.open(artefact.path) as stream:
-                transfer(stream, digest)
+                transfer(Bounded(stream, artefact.size), digest)
         except FileNotFoundError:
             raise DamageError(f"{where} is missing", hint=_OTHERS) from None
-    if (digest.size, digest.sha256) != (artefact.size, artefact.sha256):
-        raise DamageError(f"{where} has changed since it was stored", hint=_OTHERS)
+        except DamageError:
+            raise changed from None
+    if digest.sha256 != artefact.sha256:
+        raise changed
     return Path(name)
 
 
@@ -247,28 +251,11 @@ def uncompressed(artefact: StoredArtefact, file: Path) -> Iterator[Readable]:
     """
     try:
         with file.open("rb") as stream:
-            yield _Bounded(decompressed(stream, artefact.compression), artefact.uncompressed_size)
+            yield Bounded(decompressed(stream, artefact.compression), artefact.uncompressed_size)
     except decompression_errors() as error:
         raise DamageError(f"{artefact.path}: cannot be uncompressed: {error}") from error
     except PickupError as error:
         raise type(error)(f"{artefact.path}: {error.message}", error.hint) from error
-
-
-class _Bounded:
-    """A stream that raises `DamageError` where it has more bytes than the manifest says."""
-
-    def __init__(self, stream: Readable, size: int) -> None:
-        self._stream = stream
-        self._left = size
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size if size > 0 else BLOCK)
-        self._left -= len(data)
-        if self._left < 0:
-            raise DamageError("is larger than its manifest says")
-        if not data and self._left > 0:
-            raise DamageError("is smaller than its manifest says")
-        return data
 
 
 def _unpack(

@@ -19,23 +19,33 @@ def spool_in(destination: Path) -> Iterator[Path]:
     """Give a private folder inside the destination, which is made where it is absent and removed if it stays empty.
 
     Raises `RefusedError` where the destination is no folder, or one that another user could turn root's restore away
-    from.
+    from, also while it is made.
     """
-    see_that_nobody_else_leads(destination)
-    if destination.exists() and not destination.is_dir():
-        raise RefusedError(f"{destination} is not a folder", hint="use another --to")
-    made = [folder for folder in (destination, *destination.parents) if not folder.exists()]
-    for folder in reversed(made):
-        folder.mkdir(mode=0o700)
-    spool = Path(tempfile.mkdtemp(prefix=".pickup-", dir=destination))
-    try:
+    with contextlib.ExitStack() as stack:
+        absent = [folder for folder in (destination, *destination.parents) if not folder.exists()]
+        for folder in reversed(absent):
+            _make(folder)
+            stack.callback(_remove_if_empty, folder)
+        see_that_nobody_else_leads(destination)  # only now there is nothing left that somebody else could make
+        if not destination.is_dir():
+            raise RefusedError(f"{destination} is not a folder", hint="use another --to")
+        spool = Path(tempfile.mkdtemp(prefix=".pickup-", dir=destination))
+        stack.callback(remove, spool)
         yield spool
-    finally:
-        remove(spool)
-        for folder in made:
-            if any(folder.iterdir()):
-                break
-            folder.rmdir()
+
+
+def _make(folder: Path) -> None:
+    see_that_nobody_else_leads(folder)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        what = f"{folder} was made by somebody else meanwhile, or is a link to nothing"
+        raise RefusedError(what, hint="look at it, or use another --to") from None
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # it holds something
+        folder.rmdir()
 
 
 def made_below(folder: Path, below: PurePosixPath) -> Path:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from pickup_core.artefact import Readable, Writable
-from pickup_core.errors import PickupError
+from pickup_core.errors import DamageError, PickupError
 from pickup_core.store import BLOCK
 
 _WORKERS = 2
@@ -85,6 +85,23 @@ class Digest:
     @property
     def sha256(self) -> str:
         return self._digest.hexdigest()
+
+
+class Bounded:
+    """A stream of as many bytes as the manifest says. Raises `DamageError` where it has more, or ends before."""
+
+    def __init__(self, stream: Readable, size: int) -> None:
+        self._stream = stream
+        self._left = size
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size if size > 0 else BLOCK)
+        self._left -= len(data)
+        if self._left < 0:
+            raise DamageError("is larger than its manifest says")
+        if not data and self._left > 0:
+            raise DamageError("is smaller than its manifest says")
+        return data
 
 
 def transfer(reader: Readable, writer: Writable) -> None:

@@ -1,14 +1,18 @@
 """What may be relied on: code read only from files that nobody else can change, folders that nobody else can write."""
 
 import contextlib
+import errno
 import grp
 import os
 import pwd
 import shlex
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from pickup_core.errors import ConfigError, RefusedError
+
+_MOST_LINKS = 40  # as many as the kernel follows
 
 
 def read_trusted(path: Path) -> tuple[str, os.stat_result]:
@@ -32,11 +36,33 @@ def read_trusted(path: Path) -> tuple[str, os.stat_result]:
 
 
 def check_way_to(path: Path) -> None:
-    """Raise `ConfigError` where somebody else could rename or replace a folder on the way to a path. One with the
-    sticky bit will do: there nobody can move what is not theirs.
+    """Raise `ConfigError` where somebody else could rename or replace a folder or a link on the way to a path. A folder
+    with the sticky bit will do: there nobody can move what is not theirs.
     """
-    for folder in dict.fromkeys((*path.absolute().parents, *path.resolve().parents)):
-        _check(folder, folder.stat(), may_be_sticky=True)
+    for hop, status in _way_to(path):
+        if stat.S_ISLNK(status.st_mode) or stat.S_ISDIR(status.st_mode):
+            _check(hop, status, may_be_sticky=True)
+
+
+def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Give all that leads to a path, and what it leads to, with its status: folder by folder and link by link, as the
+    kernel goes. What is found to be ours stays where it is while the next one is looked at.
+    """
+    here, links, pending = Path("/"), 0, [*reversed(path.absolute().parts)]
+    while pending:
+        hop = here / pending.pop()  # the first part is the root
+        if hop.name == "..":
+            here = here.parent
+            continue
+        status = hop.lstat()
+        yield hop, status
+        if stat.S_ISLNK(status.st_mode):
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            pending += reversed(Path(os.readlink(hop)).parts)
+        else:
+            here = hop
 
 
 def private_folder(path: Path) -> Path:
@@ -68,14 +94,10 @@ def see_that_nobody_else_leads(path: Path) -> None:
     """
     if os.geteuid() != 0:
         return
-    real = path.resolve()
     try:
-        for folder in dict.fromkeys((path, *path.absolute().parents, real, *real.parents)):
-            if folder.is_symlink() and folder.lstat().st_uid != 0:
-                raise ConfigError(f"{folder} is a symbolic link of user {folder.lstat().st_uid}")
-            if folder.exists():
-                is_above = folder not in (path, real)
-                _check(folder, folder.stat(), may_be_sticky=is_above)
+        with contextlib.suppress(FileNotFoundError):
+            check_way_to(path)
+            _check(path, path.stat())
     except ConfigError as error:
         raise RefusedError(error.message, hint="name a folder of root's, or a new one: /root/restored") from None
 
@@ -87,6 +109,10 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _check(path: Path, status: os.stat_result, may_be_sticky: bool = False) -> None:
     word = shlex.quote(str(path))
+    if stat.S_ISLNK(status.st_mode):
+        if status.st_uid in (0, os.geteuid()):
+            return
+        raise ConfigError(f"{path} is a symbolic link of user {status.st_uid}", hint=f"chown -h {os.geteuid()} {word}")
     power = "replace what lies there" if stat.S_ISDIR(status.st_mode) else "change what is run"
     if status.st_uid not in (0, os.geteuid()):
         hint = f"chown {os.geteuid()} {word}"

@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,48 @@ def test_names_in_a_list_can_be_read_by_people(tmp_path: Path) -> None:
     (tmp_path / "www" / "M\xfcller.txt").write_text("x")
     contents = archived(tmp_path, tmp_path / "www")["www.contents"]
     assert "www/M\xfcller.txt" in contents.decode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"-rw-r--r-- a" + b" " * 500_000,
+        b"-rw-r--r-- a" + b" 1" * 250_000,
+        b"-rw-r--r-- " + b" " * 500_000 + b"a",
+        b"-rw-r--r-- a " + b"9" * 500_000,
+        b"-rw-r--r-- a 1 2026-11-23 18:03:08." + b"9" * 500_000,
+    ],
+)
+def test_a_line_of_half_a_million_bytes_takes_a_moment(line: bytes) -> None:
+    """V7"""
+    start = time.monotonic()
+    assert listed(line) == []
+    assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("size", "moment"),
+    [
+        (b"1", b"2026-13-45 00:00:00"),
+        (b"1", b"2026-11-23 25:00:00"),
+        (b"1", b"0000-01-01 00:00:00"),
+        (b"1", b"0001-01-01 00:00:00"),
+        (b"1", b"9999-12-31 23:59:59"),
+        (b"9" * 400, b"2026-11-23 18:03:08"),
+        (b"9" * 5000, b"2026-11-23 18:03:08"),
+    ],
+)
+def test_a_size_or_a_time_that_no_file_has_is_passed_over(size: bytes, moment: bytes) -> None:
+    """V7: and what stands after it is read as before."""
+    good = b"-rw-r--r-- a/a 1 2026-11-23 18:03:08 good"
+    assert [line.name for line in listed(b"-rw-r--r-- a/a %b %b x" % (size, moment), good)] == ["good"]
+
+
+def test_a_time_that_is_written_too_exactly_takes_nothing_from_the_names_after_it() -> None:
+    exact = b"-rw-r--r-- a/a 1 2026-11-23 18:03:08." + b"0" * 100 + b" x"
+    assert [line.name for line in listed(exact, b"-rw-r--r-- a/a 1 2026-11-23 18:03:08 good")] == ["good"]
+
+
+def test_an_owner_may_have_spaces() -> None:
+    (line,) = listed(b"-rw-r--r-- MY DOMAIN 5/domain users   7 2026-11-23 18:03:08 a 9 2026-11-23 18:03:08 b")
+    assert (line.size, line.name) == (7, "a 9 2026-11-23 18:03:08 b")

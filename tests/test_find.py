@@ -197,5 +197,21 @@ def test_a_list_whose_line_does_not_end_is_damaged_and_takes_little_memory(tmp_p
     stored_backup(tmp_path, {"folder/web": {"www.tar": END, "www.contents": bytes(300_000_000)}})
     done = python(LIST_WITHOUT_LINES, tmp_path / "backups")
     message, mebibytes = done.stdout.splitlines()
-    assert message.endswith("/folder/web/www.contents.zst has a line of more than 1048576 bytes"), done.stderr
+    assert message.endswith("/folder/web/www.contents.zst has a line of more than 655360 bytes"), done.stderr
     assert int(mebibytes) < 40
+
+
+@pytest.mark.parametrize(("size", "how"), [(1, "larger"), (1_000, "smaller")])
+def test_a_list_of_another_size_than_its_manifest_says_is_damaged(tmp_path: Path, size: int, how: str) -> None:
+    """V7"""
+    artefacts = {"folder/web": {"www.tar": END, "www.contents": b"-rw-r--r-- a/a 1 2026-11-23 18:03:08 x\n" * 20}}
+    backup = stored_backup(tmp_path, artefacts, uncompressed_size=size)
+    with pytest.raises(DamageError, match=rf"folder/web/www\.contents\.zst is {how} than its manifest says"):
+        found(backup, "nothing")
+
+
+def test_a_list_with_a_number_that_is_none_is_searched(tmp_path: Path) -> None:
+    """V7"""
+    contents = b"-rw-r--r-- a/a 1 2026-13-45 00:00:00 x\n-rw-r--r-- a/a 1 2026-11-23 00:00:00 x\n"
+    backup = stored_backup(tmp_path, {"folder/web": {"www.tar": END, "www.contents": contents}})
+    assert found(backup, "x") == ["web: x"]

@@ -1,6 +1,7 @@
 """Load: artefacts go back to where they came from, by the profile's own `restore`, verified before the first of them."""
 
 import json
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -191,3 +192,24 @@ def test_options_of_a_server_do_not_go_with_a_folder(site: Site) -> None:
         assert site.run("restore", "--to", site.folder / "again", *words) == 3
         assert f"{words[0]} goes with --into-server" in site.err
     assert not (site.folder / "again").exists()
+
+
+def test_a_module_that_only_the_backup_names_is_not_imported(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R7: whoever can write at the target could else choose what is run here."""
+    (site.folder / "acme").mkdir()
+    mark = f"\nPath({str(site.folder / 'imported')!r}).touch()\n"
+    (site.folder / "acme/server.py").write_text(textwrap.dedent(SERVER) + mark)
+    monkeypatch.syspath_prepend(site.folder)
+    own = '[dict(name="main", profile="acme.server", config=dict(host="server"))]'
+    site.configure(generators=own)
+    assert site.run("run", "-q") == 0
+    (site.folder / "imported").unlink()
+    monkeypatch.delitem(sys.modules, "acme.server")
+    words = ["restore", "--into-server", "--overwrite", "--only", "main"]
+    site.configure()
+    assert site.run(*words) == 3
+    assert "acme.server/main: no entry of the config has the profile 'acme.server', so it is not imported" in site.err
+    assert not (site.folder / "imported").exists()
+    site.configure(generators=own)
+    assert site.run(*words) == 0
+    assert (site.folder / "imported").exists()

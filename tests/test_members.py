@@ -5,12 +5,13 @@ import os
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pickup_core.archive import label_options
+from pickup_core.archive import LONGEST_NAME, label_options
 from pickup_core.errors import DamageError, ProcessError
 from pickup_core.members import Members, check_members, unpack
 from pickup_core.patterns import search_expression
@@ -126,7 +127,7 @@ def test_a_hard_link_that_is_asked_for_brings_its_file_once() -> None:
     archive = file(b"a") + hard(b"b", b"a") + hard(b"c", b"a") + file(b"d") + END
     assert list(checked(archive, "b").selected or ()) == ["a", "b"]
     assert list(checked(archive, "a", "b", "c").selected or ()) == ["a", "b", "c"]
-    assert list(checked(archive, "nothing").selected or ["nothing"]) == ["nothing"]
+    assert checked(archive, "nothing").selected == {}
 
 
 def test_the_file_behind_a_hard_link_loses_its_setuid_bit(to: Path) -> None:
@@ -135,6 +136,56 @@ def test_the_file_behind_a_hard_link_loses_its_setuid_bit(to: Path) -> None:
     members = unpacked(archive, to, "alias")
     assert members.setuid_files == 1
     assert stat.S_IMODE((to / "alias").stat().st_mode) == 0o755
+
+
+def test_where_nothing_is_selected_nothing_is_unpacked(to: Path) -> None:
+    """tar takes a list without names for no list."""
+    unpacked(file(b"a") + folder(b"d") + END, to, "nothing")
+    assert names_below(to) == []
+
+
+def test_a_name_of_very_many_parts_takes_a_moment() -> None:
+    """V7: stored, the archive is of a few hundred bytes."""
+    name = b"a/" * 40_000 + b"f"
+    start = time.monotonic()
+    checked(symlink(b"x", b"y") + (pax((b"path", name)) + file(b"f")) * 40 + END)
+    assert time.monotonic() - start < 5
+    with pytest.raises(DamageError, match="that lies behind a symbolic link"):
+        checked(symlink(b"x", b"y") + pax((b"path", name), (b"linkpath", b"y")) + symlink(b"l", b"y")
+                + pax((b"path", b"./" + name + b"//g")) + file(b"f") + END)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [b"path", b"linkpath"])
+def test_a_name_that_is_too_long_for_any_use_is_damage(key: bytes) -> None:
+    """V7"""
+    archive = pax((key, b"a/" * (LONGEST_NAME // 2) + b"f")) + symlink(b"l", b"y") + END
+    with pytest.raises(DamageError, match=f"a member with a name of more than {LONGEST_NAME} characters"):
+        checked(archive)
+
+
+def test_very_many_symbolic_links_with_long_names_take_little_memory() -> None:
+    """V7: they are stored in some KB."""
+    code = """
+import io, resource
+from pickup_core.members import Members, check_members
+from tests.hostile_tars import END, pax, symlink
+class Stream:
+    def __init__(self): self.left = 40_000
+    def read(self, size):
+        self.left -= 1
+        name = b"%d/" % self.left + (b"a" * 230 + b"/") * 4 + b"l"
+        return pax((b"path", name)) + symlink(b"l", b"x") if self.left > 0 else END * 20 if self.left == 0 else b""
+check_members(io.BytesIO(END), Members())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+members = Members()
+check_members(Stream(), members)
+print(len(members.symlinks), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+    count, kibibytes = map(int, done.stdout.split())
+    assert count == 39_999
+    assert kibibytes < 10_000
 
 
 def test_a_check_takes_little_memory() -> None:

@@ -694,8 +694,9 @@ def test_feed_gives_a_command_all_of_a_stream(tmp_path: Path, size: int) -> None
     assert (tmp_path / "out").read_bytes() == data
 
 
-def test_what_a_fed_command_prints_is_thrown_away() -> None:
+def test_what_a_fed_command_prints_is_thrown_away(capfd: pytest.CaptureFixture[str]) -> None:
     feed(sh("cat; seq 100000; seq 100000 >&2"), io.BytesIO(b"x" * 2**21))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_fed_command_that_fails_is_named_with_its_status() -> None:

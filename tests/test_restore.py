@@ -654,6 +654,16 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(tmp_path: P
     assert left == ["mine"]
 
 
+def test_a_stored_file_that_has_grown_does_not_fill_the_disk(tmp_path: Path) -> None:
+    """V7: a hole of a terabyte costs whoever made it nothing."""
+    backup = stored_backup(tmp_path, {"command/db": {"dump.sql": b"x"}})
+    os.truncate(file_of(backup, "command/db/dump.sql.zst"), 2**40)
+    code, message, left, _ = run_on_disk(ON_DISK, "1m", tmp_path / "backups")
+    assert code == ExitCode.DAMAGE
+    assert "command/db/dump.sql.zst has changed since it was stored" in message
+    assert left == ["mine"]
+
+
 def test_a_disk_that_becomes_full_while_tar_unpacks_is_left_as_it_was(tmp_path: Path) -> None:
     """V9: each small file takes a whole page, which no manifest tells."""
     archive = b"".join(file(b"f%d" % number, b"x") for number in range(400)) + END

@@ -1,8 +1,13 @@
 """Spool: a private folder in the destination, and what may be a destination for root."""
 
+import contextlib
 import os
 import stat
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -141,3 +146,65 @@ with spool_in(pathlib.Path(sys.argv[1]) / "shared" / "to") as spool:
 """
     with ordinary_folder() as home:
         assert as_ordinary_user(code, home).stdout == "True\n"
+
+
+@contextlib.contextmanager
+def before_call(number: int, act: Callable[[], None]) -> Iterator[list[int]]:
+    """Let somebody act just before one of the calls by which Python asks the kernel; give how many there were."""
+    calls, profile = [0], sys.getprofile()
+
+    def watch(frame: FrameType, event: str, called: Any) -> None:
+        if event == "c_call" and getattr(called, "__module__", None) == "posix":
+            calls[0] += 1
+            if calls[0] == number:
+                act()
+
+    sys.setprofile(watch)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(profile)
+
+
+@needs_root
+@pytest.mark.parametrize("is_link", [False, True])
+@pytest.mark.parametrize("below", ["to", "to/deeper"])
+def test_a_folder_that_somebody_makes_meanwhile_is_not_taken(tmp_path: Path, below: str, is_link: bool) -> None:
+    """I10: whenever they do it. What is asked for is told by the list of processes, and a shared folder takes anything."""
+    (tmp_path / "roots").mkdir()
+    outcomes, number, calls = set(), 0, [1]
+    while number <= calls[0]:
+        shared = tmp_path / f"shared-{number}"
+        shared.mkdir()
+        shared.chmod(0o1777)
+
+        def act(theirs: Path = shared / "to") -> None:
+            with contextlib.suppress(FileExistsError):
+                theirs.symlink_to(tmp_path / "roots") if is_link else theirs.mkdir()
+                os.lchown(theirs, NOBODY, NOBODY)
+
+        before = (tmp_path / "roots").stat().st_mtime_ns
+        try:
+            with before_call(number, act) as calls, spool_in(shared / below) as spool:
+                sys.setprofile(None)
+                assert {path.lstat().st_uid for path in (shared / "to", spool)} == {0}
+                assert spool.resolve() == spool
+                outcomes.add("made")
+        except RefusedError as error:
+            outcomes.add("made by somebody else meanwhile" if "meanwhile" in error.message else "seen")
+            assert [path.name for path in shared.rglob("*")] == ["to"]
+            assert (shared / "to").lstat().st_uid == NOBODY
+        assert (tmp_path / "roots").stat().st_mtime_ns == before
+        number += 1
+    assert outcomes == {"made", "made by somebody else meanwhile", "seen"}
+
+
+def test_a_link_to_nothing_is_no_destination(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("absent")
+    for below in ("link", "link/deeper"):
+        with (
+            pytest.raises(RefusedError, match=r"/link was made .* or is a link to nothing"),
+            spool_in(tmp_path / below),
+        ):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]

@@ -3,12 +3,13 @@
 import grp
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pickup_core.errors import ConfigError
-from pickup_core.trust import private_folder, read_trusted
+from pickup_core.errors import ConfigError, RefusedError
+from pickup_core.trust import check_way_to, private_folder, read_trusted, see_that_nobody_else_leads
 from tests.builders import NOBODY, as_ordinary_user, ordinary_folder
 
 IS_ROOT = os.geteuid() == 0
@@ -230,3 +231,38 @@ except ConfigError as error:
             os.chown(folder / "closed", NOBODY, NOBODY)
         done = as_ordinary_user(code, folder)
         assert done.stdout == f"folder {folder}/closed/state cannot be made: Permission denied\n", done.stderr
+
+
+# Link by link
+
+
+@needs_root
+@pytest.mark.parametrize("check", [check_way_to, see_that_nobody_else_leads])
+def test_a_link_in_the_middle_of_several_is_looked_at(tmp_path: Path, check: Callable[[Path], None]) -> None:
+    """F8, I10: it lies neither on the way as it is written nor on the way to what it leads to."""
+    (tmp_path / "roots").mkdir()
+    (tmp_path / "between").mkdir()
+    (tmp_path / "between/hop").symlink_to(tmp_path / "roots")
+    (tmp_path / "link").symlink_to("x/../between/hop")
+    (tmp_path / "x").mkdir()
+    for path in ("link", "link/absent" if check is see_that_nobody_else_leads else "link"):
+        check(tmp_path / path)
+        os.chown(tmp_path / "between", NOBODY, NOBODY)
+        with pytest.raises((ConfigError, RefusedError), match=f"^{tmp_path}/between belongs to user {NOBODY}"):
+            check(tmp_path / path)
+        os.chown(tmp_path / "between", 0, 0)
+        (tmp_path / "between").chmod(0o1777)
+        check(tmp_path / path)
+        os.lchown(tmp_path / "between/hop", NOBODY, NOBODY)
+        with pytest.raises((ConfigError, RefusedError), match=f"between/hop is a symbolic link of user {NOBODY}"):
+            check(tmp_path / path)
+        os.lchown(tmp_path / "between/hop", 0, 0)
+
+
+def test_links_that_lead_in_a_circle_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        check_way_to(tmp_path / "a")
+    with pytest.raises(ConfigError, match="a cannot be read: Too many levels of symbolic links"):
+        read_trusted(tmp_path / "a")
