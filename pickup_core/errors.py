@@ -109,3 +109,12 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.exit_code = 128 + number
+
+
+def raise_if_stopped(error: BaseException) -> None:
+    """Raise the `Stopped` that led to an exception: code that is not Python may put another one in its place."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Stopped):
+            raise cause
+        cause = cause.__cause__ or cause.__context__

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pickup_core.errors import ExitCode, PickupError, worst
+from pickup_core.errors import ExitCode, PickupError, raise_if_stopped, worst
 from pickup_core.secret import redact
 
 log = logging.getLogger("pickup.report")
@@ -44,6 +44,7 @@ class Report:
         try:
             yield outcome
         except Exception as error:
+            raise_if_stopped(error)
             log.debug("%s: %s", where, type(error).__name__, exc_info=True)
             sentence = f"{part}: {explained(error)}" if part else explained(error)
             self.fail(where, sentence, outcome, error.exit_code if isinstance(error, PickupError) else None)

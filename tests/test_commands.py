@@ -245,4 +245,6 @@ def test_a_dotted_profile_is_found_on_a_path_that_the_config_adds(
     (tmp_path / "lib/acme").mkdir(parents=True)
     (tmp_path / "lib/acme/redis.py").write_text('"""Dump Redis."""\n')
     write_config(tmp_path, config_text(f"{LOCAL}\nimport sys; sys.path.insert(0, {str(tmp_path / 'lib')!r})"))
-    assert "redis (generator profile)\n\nDump Redis." in carried_out(tmp_path, "profiles", "acme.redis").out
+    shown = carried_out(tmp_path, "profiles", "acme.redis").out
+    del sys.modules["acme"]
+    assert "redis (generator profile)\n\nDump Redis." in shown

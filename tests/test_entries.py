@@ -41,7 +41,7 @@ LEVEL = "level of zstd should be between 1 and 19"
     [
         ("", ["config.command: is missing"]),
         ("config='true'", ["config: should be a valid dictionary, got 'true'"]),
-        ("config=dict(command=''), ", ["config.command: should name a program, got ''"]),
+        ("config=dict(command=''), ", ["config: command: should name a program"]),
         ("config=dict(command=7)", ["config.command: should be a valid list or should be a valid string, got 7"]),
         ("config=dict(command='x', stall=[])", ["config.stall: should be a valid number"]),
         ("config=dict(command='x', stall=-1)", ["config.stall: should be greater than 0, got -1"]),

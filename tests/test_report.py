@@ -78,6 +78,17 @@ def test_an_outcome_collects_what_happened() -> None:
     assert report.exit_code == ExitCode.FAILED
 
 
+def test_a_signal_that_other_code_hides_in_an_exception_is_heard() -> None:
+    """K1."""
+    report = Report()
+    with pytest.raises(Stopped), report.attempt("a"):
+        try:
+            raise Stopped(signal.SIGTERM)
+        except BaseException as error:
+            raise RuntimeError("an error in a library") from error
+    assert report.exit_code == 0
+
+
 def test_a_warning_is_exit_code_one(caplog: pytest.LogCaptureFixture) -> None:
     report = Report()
     outcome = Outcome()
