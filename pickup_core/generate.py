@@ -15,7 +15,7 @@ from pickup_core.report import Outcome, Report
 from pickup_core.secret import redact
 from pickup_core.staging import Staging
 from pickup_core.streams import Compressed, Compression, Digest, compression_suffix, transfer
-from pickup_core.wording import counted, in_words
+from pickup_core.wording import counted, in_words, one_line
 
 log = logging.getLogger("pickup.generate")
 
@@ -37,21 +37,19 @@ def generate(
     with report.attempt(entry.where, outcome), staging.scratch() as scratch:
         with contextlib.closing(_artefacts(entry, scratch)) as artefacts:
             for artefact in artefacts:
-                with report.attempt(entry.where, outcome, part=artefact.name):
+                with report.attempt(entry.where, outcome, part=one_line(artefact.name)):
                     if artefact.name in stored:
                         raise PickupError("another artefact of this entry has the same name")
                     method = entry.keys.compression or config.compression
                     stored[artefact.name] = _store(artefact, entry, staging, method, taken)
-                    for sentence in _judgement(artefact).warnings:
-                        report.warn(entry.where, f"{artefact.name}: {sentence}", outcome)
-                    for sentence in stored[artefact.name].losses:
-                        report.fail(entry.where, f"{artefact.name} was stored with losses: {sentence}", outcome)
+                    _tell_what_came(artefact, stored[artefact.name], entry, report, outcome)
         if not stored and outcome.is_ok:
             raise PickupError("produced nothing", hint="a run yields artefacts, or leaves files in its folder")
     for name, file in stored.items():
         size, last = file.uncompressed_size, last_sizes.get(name, 0)
         if size * 2 < last and last >= _SMALL:
-            report.warn(entry.where, f"{name} has shrunk from {in_words(last)} last time to {in_words(size)}", outcome)
+            what = f"{one_line(name)} has shrunk from {in_words(last)} last time to {in_words(size)}"
+            report.warn(entry.where, what, outcome)
     size = sum(file.size for file in stored.values())
     log.info("%s: %s", entry.label, f"{counted(len(stored), 'artefact')}, {in_words(size)}")
     return EntryRecord(
@@ -122,6 +120,16 @@ def _store(
         compression=compression.method,
         losses=tuple(map(redact, _judgement(artefact).losses)),
     )
+
+
+def _tell_what_came(
+    artefact: Artefact, stored: StoredArtefact, entry: GeneratorEntry, report: Report, outcome: Outcome
+) -> None:
+    name = one_line(artefact.name)
+    for sentence in _judgement(artefact).warnings:
+        report.warn(entry.where, f"{name}: {sentence}", outcome)
+    for sentence in stored.losses:
+        report.fail(entry.where, f"{name} was stored with losses: {sentence}", outcome)
 
 
 def _judgement(artefact: Artefact) -> Judgement:

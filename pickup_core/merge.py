@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 from pickup_core.errors import RefusedError
-from pickup_core.wording import names_in_words
+from pickup_core.wording import names_in_words, one_line
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """How a folder is opened, and nothing else is."""
@@ -23,7 +23,7 @@ def move_into_place(fresh: Path, destination: Path, overwrite: bool) -> None:
     the way, or where folders lie too deep in each other.
     """
     with opened(fresh) as here, opened(destination.resolve()) as there:
-        conflicts = [str(destination / path) for path in _conflicts(here, there, PurePath(), overwrite)]
+        conflicts = [one_line(str(destination / path)) for path in _conflicts(here, there, PurePath(), overwrite)]
         if conflicts:
             hint = "use another --to, or --overwrite to replace files"
             raise RefusedError(f"already there: {names_in_words(conflicts)}", hint=hint)

@@ -15,6 +15,11 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", redact(text))
 
 
+def one_line(name: str) -> str:
+    """Give a name that comes from elsewhere so that it cannot print lines of its own."""
+    return name.replace("\n", "\\n").replace("\r", "\\r")
+
+
 def in_words(size: int) -> str:
     """Give a number of bytes."""
     import humanize

@@ -80,12 +80,10 @@ def test_an_outcome_collects_what_happened() -> None:
 
 def test_a_signal_that_other_code_hides_in_an_exception_is_heard() -> None:
     """K1."""
-    report = Report()
+    report, error = Report(), RuntimeError("an error in a library")
+    error.__cause__ = Stopped(signal.SIGTERM)
     with pytest.raises(Stopped), report.attempt("a"):
-        try:
-            raise Stopped(signal.SIGTERM)
-        except BaseException as error:
-            raise RuntimeError("an error in a library") from error
+        raise error
     assert report.exit_code == 0
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pickup_core.wording import age_of, counted, in_words, local_time, names_in_words
+from pickup_core.wording import age_of, counted, in_words, local_time, names_in_words, one_line
 from tests.builders import moment
 
 
@@ -72,3 +72,8 @@ def test_a_moment_is_told_as_the_clock_on_the_wall_shows_it(zone: None, shown: s
 def test_an_age_is_told_wherever_the_clock_stands(zone: None, ago: timedelta, words: str) -> None:
     """A backup of a clock that was wrong lies in the future."""
     assert age_of(datetime.now(timezone.utc) - ago) == words
+
+
+def test_a_name_from_elsewhere_prints_no_line_of_its_own() -> None:
+    """L4."""
+    assert one_line("shop\nERROR: call 0800\r") == "shop\\nERROR: call 0800\\r"
