@@ -21,7 +21,7 @@ Reading back:
 Around it:
 
     cli (options, signals)   commands, reading, restoring (what each does)   session   check   report   history   lock
-    logs   wording   masking (the config's source, as it is stored with each backup)
+    logs   wording   removal   masking (the config's source, as it is stored with each backup)
 
 Imports go one way: cli, commands -> run, check, restore ... -> the modules of the api -> errors. The core names no
 profile.
