@@ -12,10 +12,15 @@ Modes, owners, times, hard and symbolic links, sparse files, extended attributes
 member names begin with the folder's own name. Sockets are left out. A file that changed or vanished while it was read
 is a warning, one that could not be read is a loss: the archive is kept, and the entry has failed.
 
+Root goes the way to ``path`` step by step, and through no symbolic link that is not root's: whose folder it is could
+lead it elsewhere.
+
 ``exclude`` and ``may_change`` take patterns: one without ``/`` matches a name at any depth, one with a leading ``/``
 is an absolute path, any other is relative to ``path``. ``*`` stops at ``/``, ``**`` does not.
 """
 
+import contextlib
+import errno
 import logging
 import os
 import re
@@ -66,6 +71,8 @@ _DATABASES = {
 }
 _DATABASE_DEPTH = 5
 _MOST_FOLDERS = 10_000
+_MOST_LINKS = 40  # as the kernel has it
+_STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Config(Options):
@@ -93,7 +100,8 @@ class Config(Options):
     unreadable: Literal["fail", "warn"] = "fail"
     """What a file or folder in `path` that cannot be read is: a loss, which fails the entry, or a warning."""
     program: list[str] = Field(["tar"], min_length=1)
-    """GNU tar, with words before it where wanted: `["sudo", "-n", "tar"]`."""
+    """GNU tar, with words before it where wanted: `["sudo", "-n", "tar"]`. For root it is started in the folder that
+    `path` lies in, and has to stay there."""
 
     @property
     def paths(self) -> list[Path]:
@@ -133,33 +141,28 @@ class Config(Options):
 
 @dataclass(frozen=True)
 class _Job:
-    """One archive of `path`: its name without suffix, and the member names that tar is given."""
+    """One archive of `path`: its name without suffix, the member names that tar is given, and where they lie, None
+    where tar may look for that folder by its name.
+    """
 
     name: str
     path: Path
     members: Sequence[str]
+    place: Path | None
     recurse: bool = True
 
 
 def run(config: Config, folder: Path) -> Iterator[Artefact]:
     options = ["--utc", "-vv", "--full-time", *label_options(config.program)]
     for path in _paths_there(config):
-        try:
-            jobs = _jobs(path, config)
-        except PickupError as error:  # costs this folder; the others of this entry are saved
-            yield Artefact(_name(path) + ARCHIVE_SUFFIX, broken(error))
-            continue
-        for job in jobs:
-            if config.split and not os.path.lexists(path.parent / job.members[0]):
-                log.info("%s has gone since its folder was listed", path.parent / job.members[0])
+        with contextlib.ExitStack() as stack:
+            try:
+                jobs = stack.enter_context(_jobs(path, config))
+            except PickupError as error:  # costs this folder; the others of this entry are saved
+                yield Artefact(_name(path) + ARCHIVE_SUFFIX, broken(error))
                 continue
-            contents = folder / "contents"
-            contents.touch(mode=0o600)
-            archive = _tar(config, job, config.exclude, [*options, "--file=-", f"--index-file={contents}"])
-            yield Artefact(job.name + ARCHIVE_SUFFIX, archive)
-            if archive.succeeded:
-                yield Artefact(job.name + CONTENTS_SUFFIX, contents.open("rb"))
-            contents.unlink()
+            for job in jobs:
+                yield from _archived(job, config, options, folder / "contents")
 
 
 def check(config: Config) -> Iterator[str]:
@@ -168,15 +171,29 @@ def check(config: Config) -> Iterator[str]:
     there = _paths_there(config)
     yield from (f"{path} does not exist, as it may" for path in config.paths if path not in there)
     for path in there:
-        _jobs(path, config)
-        if config.program == ["tar"] and not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
-            raise PickupError(f"{path} cannot be read by this user", hint="run as root, or see `program`")
-        whole = _Job(_name(path), path, [_root_member(path)])
-        for pattern in config.exclude:
-            if _below(pattern, path) is not None:
-                matches = names_in_words(_excluded(config, whole, pattern)) or "nothing"
-                yield f"exclude {pattern!r} matches {matches} in {path}"
-        yield from _databases_below(path, _expressions(config.exclude, path))
+        with _jobs(path, config) as jobs:
+            if config.program == ["tar"] and not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+                raise PickupError(f"{path} cannot be read by this user", hint="run as root, or see `program`")
+            whole = _Job(_name(path), path, [_root_member(path)], jobs[0].place)
+            for pattern in config.exclude:
+                if _below(pattern, path) is not None:
+                    matches = names_in_words(_excluded(config, whole, pattern)) or "nothing"
+                    yield f"exclude {pattern!r} matches {matches} in {path}"
+            yield from _databases_below(path, _expressions(config.exclude, path))
+
+
+def _archived(job: _Job, config: Config, options: Sequence[str], contents: Path) -> Iterator[Artefact]:
+    """Give the archive of a job, and its list of contents where that was read to its end."""
+    first = job.path.parent / job.members[0]
+    if config.split and not os.path.lexists(first):
+        log.info("%s has gone since its folder was listed", first)
+        return
+    contents.touch(mode=0o600)
+    archive = _tar(config, job, config.exclude, [*options, "--file=-", f"--index-file={contents}"])
+    yield Artefact(job.name + ARCHIVE_SUFFIX, archive)
+    if archive.succeeded:
+        yield Artefact(job.name + CONTENTS_SUFFIX, contents.open("rb"))
+    contents.unlink()
 
 
 def _paths_there(config: Config) -> list[Path]:
@@ -200,22 +217,71 @@ def _is_missing(path: Path) -> bool:
     return False
 
 
-def _jobs(path: Path, config: Config) -> list[_Job]:
-    """Give the archives to make of a folder. Raises `PickupError` where it is missing, empty, or not what it should
-    be.
+@contextlib.contextmanager
+def _jobs(path: Path, config: Config) -> Iterator[list[_Job]]:
+    """Give the archives to make of a folder while the `with` lasts. Raises `PickupError` where it is missing, empty, or
+    not what it should be.
     """
+    with contextlib.ExitStack() as stack:
+        jobs: list[_Job] = []
+        place = None
+        try:
+            _check_path(path, config)
+            place = stack.enter_context(_held(path.parent)) if os.geteuid() == 0 else None
+            if config.split and path.is_dir():
+                jobs = _split(path, place, config)
+        except OSError as error:
+            if not isinstance(error, PermissionError) or config.split or config.require_mount or os.geteuid() == 0:
+                raise PickupError(f"{path} cannot be read: {error.strerror}") from error
+            # else `program` may be allowed what we are not, or tar will say so
+        yield jobs or [_Job(_name(path), path, [_root_member(path)], place)]
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[Path]:
+    """Give a name of a folder that leads a child process there, whatever somebody does meanwhile to what lies above it.
+
+    The way goes through no link that is not root's. Raises `PickupError` where there is one, `OSError` where the folder
+    cannot be reached.
+    """
+    descriptor, ahead, links = os.open("/", _STEP), list(folder.parts[:0:-1]), 0
     try:
-        _check_path(path, config)
-        if config.split and path.is_dir():
-            return _split(path, config)
-    except OSError as error:
-        if not isinstance(error, PermissionError) or config.split or config.require_mount:
-            raise PickupError(f"{path} cannot be read: {error.strerror}") from error
-        # else `program` may be allowed what we are not, or tar will say so
-    return [_Job(_name(path), path, [_root_member(path)])]
+        while ahead:
+            part = ahead.pop()
+            try:
+                below = os.open(part, _STEP, dir_fd=descriptor)
+            except NotADirectoryError:
+                target = _target(part, descriptor, folder)
+                links += 1
+                if links > _MOST_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder)) from None
+                ahead += reversed(target.parts[target.is_absolute() :])
+                if not target.is_absolute():
+                    continue
+                below = os.open("/", _STEP)
+            os.close(descriptor)
+            descriptor = below
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
 
 
-def _split(path: Path, config: Config) -> list[_Job]:
+def _target(name: str, above: int, folder: Path) -> Path:
+    """Give where a link of root's leads."""
+    link = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+    try:
+        status = os.fstat(link)
+        if not stat.S_ISLNK(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+        if status.st_uid != 0:
+            what = f"{name}, on the way to {folder}, is a symbolic link of user {status.st_uid}"
+            raise PickupError(f"{what}, who could lead root elsewhere", hint="name the folder that it leads to")
+        return Path(os.readlink("", dir_fd=link))
+    finally:
+        os.close(link)
+
+
+def _split(path: Path, place: Path | None, config: Config) -> list[_Job]:
     """Give an archive for each subfolder, and one for what lies beside them."""
     with os.scandir(path) as found:
         items = sorted(found, key=lambda item: item.name)
@@ -232,8 +298,8 @@ def _split(path: Path, config: Config) -> list[_Job]:
     while loose in folders:
         loose = f"_{loose}"
     root, prefix = _root_member(path), f"{_name(path)}/" if len(config.paths) > 1 else ""
-    jobs = [_Job(prefix + name, path, [f"{root}/{name}"]) for name in folders]
-    return [*jobs, _Job(prefix + loose, path, [root, *(f"{root}/{name}" for name in beside)], recurse=False)]
+    jobs = [_Job(prefix + name, path, [f"{root}/{name}"], place) for name in folders]
+    return [*jobs, _Job(prefix + loose, path, [root, *(f"{root}/{name}" for name in beside)], place, recurse=False)]
 
 
 def _check_path(path: Path, config: Config) -> None:
@@ -267,7 +333,8 @@ def _tar(config: Config, job: _Job, exclude: Sequence[str], options: Sequence[st
     option.
     """
     command = [*config.program, "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--sparse"]
-    command += ["--xattrs", "--xattrs-include=*", "--quoting-style=escape", f"--directory={job.path.parent}"]
+    command += ["--xattrs", "--xattrs-include=*", "--quoting-style=escape"]
+    command += [f"--directory={job.path.parent}"] * (job.place is None)
     command += [option for pattern in exclude for option in _tar_patterns(pattern, job.path)]
     command += ["--exclude-caches"] * config.exclude_caches + ["--one-file-system"] * config.one_file_system
     command += [f"--exclude-tag={name}" for name in config.exclude_if_present]
@@ -275,7 +342,7 @@ def _tar(config: Config, job: _Job, exclude: Sequence[str], options: Sequence[st
     command += ["--no-recursion"] * (not job.recurse)
     command += [*options, "--null", "--verbatim-files-from", "--files-from=-"]
     names = b"".join(os.fsencode(name) + b"\0" for name in job.members)
-    return output_of(command, judge=_Judge(config, job), terms=Terms(env=TAR_ENVIRONMENT, stdin=names))
+    return output_of(command, judge=_Judge(config, job), terms=Terms(env=TAR_ENVIRONMENT, stdin=names, cwd=job.place))
 
 
 class _Judge:

@@ -14,10 +14,13 @@ The artefact is a database file, ready to use. A database that is not in WAL mod
 copied.
 
 A child process does it. For root it runs as the owner of the database: who can write beside a database can do harm to
-the user who opens it. The copy then passes through /var/tmp, else through the staging area.
+the user who opens it, and who owns a folder or a link on the way to it can put another one in its place. The copy then
+passes through /var/tmp, else through the staging area.
 """
 
 import contextlib
+import errno
+import logging
 import os
 import pwd
 import shutil
@@ -54,11 +57,17 @@ RESTORE = """
     sqlite3 FILE ".dump TABLE" | sqlite3 other.db
 """
 
+log = logging.getLogger("pickup.sqlite")
+
 _CHILD = Path(__file__).with_name("_sqlite_child.py")
 _EXPLAINED = 3
 _SHARED = Path("/var/tmp")  # noqa: S108 - a private folder is made in it
 _STALL = 900
 _SLOWEST = 1024 * 1024
+_BLOCK_ON_DISK = 512  # as stat(2) counts
+_MOST_LINKS = 40  # as the kernel has it
+_START = 60
+_REMOVAL = 300
 
 
 class Config(Options):
@@ -66,9 +75,13 @@ class Config(Options):
     """The database files."""
     busy_timeout: float = Field(60, ge=0)
     """How many seconds to wait for a program that has locked the database."""
+    timeout: float = Field(7200, gt=0)
+    """How many seconds to wait, at most, while a database is copied and checked; for a small one it is less. Where root
+    opens it as another user, who could hold that up, all of it has to be done by then. Two hours are enough for 100 GB
+    on a disk that does 100 MB per second: say more for a larger database."""
     as_user: str | None = None
-    """The system user who opens the databases. By default that is, for root, the owner of each; where several users
-    could put something beside one, it has to be said."""
+    """The system user who opens the databases. By default that is, for root, the owner of each, or of what leads to it;
+    where several users could put something in its place or beside it, it has to be said."""
 
     @field_validator("databases")
     @classmethod
@@ -88,7 +101,7 @@ def check(config: Config) -> Iterator[str]:
     """Open each database for reading, without making the files that WAL mode needs."""
     for _, database in _named(config.databases):
         place = _place_of(database, config)
-        with _child("describe", place, place.size, config) as stream:
+        with _child("describe", place, place.used, config) as stream:
             yield f"{database}: {_all_of(stream).decode().strip()}"
 
 
@@ -121,14 +134,15 @@ def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, ov
 
 @dataclass(frozen=True)
 class _Place:
-    """A database: as the config names it, where it really lies, its size in bytes, and the number of the user who opens
-    it, None for ourselves.
+    """A database: as the config names it, where it really lies, its size in bytes, how many of them take room on the
+    disk, and the number of the user who opens it, None for ourselves.
     """
 
     name: Path
     path: Path
     exists: bool
     size: int
+    used: int
     user: int | None
 
 
@@ -140,19 +154,51 @@ def _named(databases: list[Path]) -> list[tuple[str, Path]]:
 
 def _place_of(database: Path, config: Config, may_be_new: bool = False) -> _Place:
     """Look at a database, which is not opened. Raises `PickupError` where there is none, or none that may be opened."""
-    path = Path(os.path.realpath(database))
     try:
-        above = {folder: folder.lstat() for folder in path.parents}
-        status = path.lstat() if not may_be_new or os.path.lexists(path) else None
-    except (FileNotFoundError, NotADirectoryError) as error:
-        missing = database if error.filename == str(path) else f"{database} cannot be there: folder {error.filename}"
-        raise PickupError(f"database {missing} does not exist") from None
+        path, way = _way_to(database)
+    except FileNotFoundError as error:
+        raise PickupError(f"database {database} cannot be there: folder {error.filename} does not exist") from None
+    except NotADirectoryError as error:
+        what = f"{Path(error.filename).parent} is not a folder"
+        raise PickupError(f"database {database} cannot be there: {what}") from None
     except OSError as error:
         raise PickupError(f"database {database} cannot be reached: {error.strerror}") from error
+    status = way.get(path)
+    if status is None and not may_be_new:
+        raise PickupError(f"database {database} does not exist")
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise PickupError(f"database {database} is not a regular file")
-    user = _named_user(config.as_user) if config.as_user is not None else _owner(database, status, above)
-    return _Place(database, path, status is not None, status.st_size if status else 0, user)
+    user = _named_user(config.as_user) if config.as_user is not None else _owner(database, path, way)
+    size, blocks = (status.st_size, status.st_blocks) if status else (0, 0)
+    return _Place(database, path, status is not None, size, blocks * _BLOCK_ON_DISK, user)
+
+
+def _way_to(database: Path) -> tuple[Path, Mapping[Path, os.stat_result]]:
+    """Give where a path really leads, and what says so: the status of each folder and each link that it passes, and of
+    what lies at its end, where something does. Raises `OSError` where it does not lead as far.
+    """
+    here, ahead = Path("/"), list(database.parts[:0:-1])
+    way, links = {here: here.lstat()}, 0
+    while ahead:
+        part = ahead.pop()
+        path = here.parent if part == ".." else here / part
+        try:
+            way[path] = path.lstat()
+        except FileNotFoundError:
+            if ahead:
+                raise
+            return path, way
+        if not stat.S_ISLNK(way[path].st_mode):
+            here = path
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(database))
+        target = Path(os.readlink(path))
+        if target.is_absolute():
+            here = Path("/")
+        ahead += reversed(target.parts[target.is_absolute() :])
+    return here, way
 
 
 def _named_user(name: str) -> int | None:
@@ -165,24 +211,35 @@ def _named_user(name: str) -> int | None:
     return user if user != os.geteuid() else None
 
 
-def _owner(database: Path, status: os.stat_result | None, above: Mapping[Path, os.stat_result]) -> int | None:
+def _owner(database: Path, path: Path, way: Mapping[Path, os.stat_result]) -> int | None:
     """Give, for root, the one other user who could put something beside the database or in its place, None where there
     is none. Raises `PickupError` where there are several.
     """
     if os.geteuid() != 0:
         return None
-    owners = {each.st_uid for each in (status, *above.values()) if each is not None} - {0}
-    shared = [folder for folder, each in above.items() if _is_shared(each, is_next=folder == next(iter(above)))]
+    owners = {status.st_uid for status in way.values()} - {0}
+    shared = [each for each, status in way.items() if _is_shared(each, status, is_last=each in (path, path.parent))]
     if len(owners) > 1 or (shared and not owners):
         why = f"its path belongs to several users: {sorted(owners)}" if owners else f"others may write to {shared[0]}"
         raise PickupError(f"database {database} is not safe to open for root: {why}", "say who opens it: `as_user`")
     return next(iter(owners), None)
 
 
-def _is_shared(folder: os.stat_result, is_next: bool) -> bool:
-    """Tell whether others than its owner may add to a folder, the next one, or replace what is in it, further up."""
-    by_group = folder.st_mode & stat.S_IWGRP and folder.st_gid != 0
-    return bool(by_group or folder.st_mode & stat.S_IWOTH) and (is_next or not folder.st_mode & stat.S_ISVTX)
+def _is_shared(path: Path, status: os.stat_result, is_last: bool) -> bool:
+    """Tell whether others than its owner may write to the database, add to its folder (`is_last`), or replace what lies
+    in a folder further up.
+    """
+    if stat.S_ISLNK(status.st_mode):  # whose mode says nothing
+        return False
+    by_group = status.st_mode & stat.S_IWGRP and (status.st_gid != 0 or _has_access_list(path))
+    return bool(by_group or status.st_mode & stat.S_IWOTH) and (is_last or not status.st_mode & stat.S_ISVTX)
+
+
+def _has_access_list(path: Path) -> bool:
+    """Tell whether the mode's bits of the group are a mask for others, whom an ACL names. See acl(5)."""
+    with contextlib.suppress(OSError):  # a file system that has none
+        return "system.posix_acl_access" in os.listxattr(path)
+    return False
 
 
 @contextlib.contextmanager
@@ -191,7 +248,7 @@ def _copied(database: Path, config: Config, folder: Path) -> Iterator[Readable]:
     place = _place_of(database, config)
     with _private_folder(place, place.size, folder if place.user is None else _SHARED) as private:
         _hand_over(private, place.user)
-        with _child("copy", place, place.size, config, private) as stream:
+        with _child("copy", place, place.used, config, private) as stream:
             yield stream
 
 
@@ -215,7 +272,19 @@ def _private_folder(place: _Place, size: int, parent: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, in a process that has an end: its user may go on filling it, deeper than Python can go. What is
+    left then is that user's.
+    """
+    command = ["rm", "-rf", "--one-file-system", "--", str(folder)]
+    try:
+        with output_of(command, allow_empty=True, terms=Terms(timeout=_REMOVAL)) as stream:
+            _all_of(stream)
+    except ProcessError as error:
+        log.warning("%s could not be removed: %s", folder, error.message)
 
 
 def _hand_over(folder: Path, user: int | None) -> None:
@@ -227,18 +296,22 @@ def _hand_over(folder: Path, user: int | None) -> None:
 
 @contextlib.contextmanager
 def _child(action: str, place: _Place, size: int, config: Config, *folder: Path) -> Iterator[Readable]:
-    """Give what a child process writes that does this with so many bytes; whatever goes wrong names the database."""
+    """Give what a child process writes that does this with so many bytes; whatever goes wrong names the database.
+
+    Its user can stop it, and make a file seem as large as they like, so for another user all has a limit.
+    """
     python = [_python(place.user), "-I", "-S", "-X", "utf8", "-"]
     command = [*python, action, str(place.path), str(config.busy_timeout), *map(str, folder)]
-    stall = _STALL + config.busy_timeout + size / _SLOWEST
-    terms = Terms(stall=stall, stdin=_CHILD.read_bytes(), user=place.user)
+    stall = min(_STALL + config.busy_timeout + size / _SLOWEST, config.timeout)
+    limit = config.timeout if place.user is not None else None
+    terms = Terms(stall=stall, timeout=limit, stdin=_CHILD.read_bytes(), user=place.user)
     try:
         with output_of(command, judge=_judge, terms=terms) as stream:
             yield stream
     except ProcessError as error:
         hint = error.hint
         if not hint and place.user is not None:
-            hint = f"the user with number {place.user} has opened it; `as_user` names another"
+            hint = f"user {place.user} has opened it; `as_user` names another, and `timeout` gives it more time"
         raise PickupError(f"database {place.name}: {error.message}", hint) from error
 
 
@@ -253,10 +326,10 @@ def _judge(status: int, lines: Sequence[str]) -> Judgement:
 
 def _python(user: int | None) -> str:
     """Give a Python that this user can run: our own may lie where only we can read."""
-    found = []
+    found, terms = [], Terms(timeout=_START, user=user)
     for program in (os.path.realpath(sys.executable), "/usr/bin/python3"):
         try:
-            text_of([program, "-I", "-S", "-c", "import sqlite3; print()"], Terms(user=user))
+            text_of([program, "-I", "-S", "-c", "import sqlite3; print()"], terms)
         except ProcessError as error:
             found.append(error.message)
         else:

@@ -27,6 +27,7 @@ A run. `run` is the straight line: generate, then deliver, which publishes and p
     room          how much may be written                   prune         what goes by the policy
     lock          one run of a job at a time                retention     what is kept, and why: a pure function
     report        what happened, and the exit code          history       one line per run, verify, restore, prune
+    removal       deletes a folder, however deep it is
 
 Which backups there are, and reading them:
 

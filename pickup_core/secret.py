@@ -172,8 +172,10 @@ def is_known_secret(text: str) -> bool:
 
 
 def clean_environment() -> dict[str, str]:
-    """Give the environment for child processes: ours, less what held a secret or could change what a child loads."""
-    hidden = _environment_names | {"CREDENTIALS_DIRECTORY"}
+    """Give the environment for child processes: ours, less what is or held a secret or could change what a child
+    loads.
+    """
+    hidden = _environment_names | {"CREDENTIALS_DIRECTORY"} | {k for k, v in os.environ.items() if is_known_secret(v)}
     return {k: v for k, v in os.environ.items() if k not in hidden and not k.startswith(("PYTHON", "LD_"))}
 
 

@@ -4,13 +4,12 @@ What it holds comes out of archives: folders that not even their owner may enter
 """
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pickup_core.errors import RefusedError
-from pickup_core.merge import opened, rename
+from pickup_core.removal import remove_folder
 from pickup_core.trust import see_that_nobody_else_leads
 
 
@@ -30,7 +29,7 @@ def spool_in(destination: Path) -> Iterator[Path]:
         if not destination.is_dir():
             raise RefusedError(f"{destination} is not a folder", hint="use another --to")
         spool = Path(tempfile.mkdtemp(prefix=".pickup-", dir=destination))
-        stack.callback(remove, spool)
+        stack.callback(remove_folder, spool)
         yield spool
 
 
@@ -55,27 +54,3 @@ def made_below(folder: Path, below: PurePosixPath) -> Path:
         folder /= part
         folder.mkdir(mode=0o700, exist_ok=True)
     return folder
-
-
-def remove(folder: Path) -> None:
-    """Delete a folder of ours and all in it, however deep: folders in folders are moved up until there are none."""
-    number = 0
-    with opened(folder) as top:
-        while names := _emptied(top):
-            for name in names:
-                with opened(name, top) as below:
-                    for deeper in _emptied(below):
-                        number += 1
-                        rename(deeper, below, f"deeper-{number}", top)
-                os.rmdir(name, dir_fd=top)
-    folder.rmdir()
-
-
-def _emptied(folder: int) -> list[str]:
-    """Delete what lies in a folder, but for folders, and give their names."""
-    with os.scandir(folder) as items:
-        found = [(item.name, item.is_dir(follow_symlinks=False)) for item in items]
-    for name, is_folder in found:
-        if not is_folder:
-            os.unlink(name, dir_fd=folder)
-    return [name for name, is_folder in found if is_folder]

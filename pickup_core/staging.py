@@ -19,6 +19,7 @@ from types import TracebackType
 
 from pickup_core.artefact import STAGING_MARK
 from pickup_core.errors import ConfigError, PickupError
+from pickup_core.removal import remove_folder
 from pickup_core.room import Reserve, Room, room_in
 from pickup_core.trust import private_folder
 
@@ -76,7 +77,7 @@ class Staging:
         try:
             yield folder
         finally:
-            _delete(folder)
+            remove_folder(folder)
 
     def sink(self, path: str) -> "StagedFile":
         """Give a new file of the backup to write to, to be used in a `with`."""
@@ -209,18 +210,9 @@ def _remove(folder: Path) -> None:
     """Remove the folder of a run, its mark last: what an interruption leaves is known as ours, and cleared later."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
-            _delete(path)
+            remove_folder(path)
         elif path.name != STAGING_MARK:
             path.unlink()
-    shutil.rmtree(folder)
-
-
-def _delete(folder: Path) -> None:
-    """Delete a folder with all that is in it, also where a generator has left folders that may not be written to."""
-    for _, names, _, parent in os.fwalk(folder):
-        for name in names:
-            if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-                os.chmod(name, 0o700, dir_fd=parent)
     shutil.rmtree(folder)
 
 

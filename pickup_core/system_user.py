@@ -44,15 +44,14 @@ def acting_as(user: str | int) -> Iterator[None]:
     if other.uid == ours[0]:
         yield
         return
-    try:
-        os.setgroups(other.groups)
-        os.setegid(other.gid)
-        os.seteuid(other.uid)
-    except PermissionError:
-        raise ProcessError(f"only root can act as user {user}", hint="run as root, or as that user") from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            os.setgroups(other.groups)
+            stack.callback(os.setgroups, ours[2])
+            os.setegid(other.gid)
+            stack.callback(os.setegid, ours[1])
+            os.seteuid(other.uid)
+            stack.callback(os.seteuid, ours[0])
+        except PermissionError:
+            raise ProcessError(f"only root can act as user {user}", hint="run as root, or as that user") from None
         yield
-    finally:
-        os.seteuid(ours[0])
-        os.setegid(ours[1])
-        os.setgroups(ours[2])

@@ -28,7 +28,7 @@ from pickup_core.archive import Listed, read_listing
 from pickup_core.errors import ExitCode, PickupError
 from pickup_core.patterns import expression
 from pickup_core.store import BLOCK
-from tests.builders import config_text, problems_of, python
+from tests.builders import NOBODY, config_text, problems_of, python
 from tests.end_to_end.trees import HOSTILE_NAMES, fill_with_everything, looks_of
 from tests.generator_contract import (
     GeneratorContract,
@@ -244,6 +244,50 @@ def test_a_symbolic_link_is_refused_with_the_folder_that_it_leads_to(tmp_path: P
     assert (
         f"{tmp_path / 'link'} is a symbolic link\nHint: name the folder that it leads to: {source}" in ran.messages[0]
     )
+
+
+@needs_root
+@pytest.mark.parametrize("through", ["link", "roots-link"])
+def test_a_link_on_the_way_that_is_not_roots_is_refused(tmp_path: Path, source: Path, through: str) -> None:
+    """G20: its owner could lead root to any folder. One behind a link of root's too."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "roots-link").symlink_to("../" + tmp_path.name + "/link")
+    for owner in (0, NOBODY):
+        os.lchown(tmp_path / "link", owner, owner)
+        config = dict(path=str(tmp_path / through / "www"))
+        ran = run_entry(tmp_path, "folder", config)
+        if owner == 0:
+            assert ran.messages == []
+            assert files_in(ran.contents["www.tar"])["www/index.html"] == b"index.html"
+        else:
+            way = f"link, on the way to {tmp_path / through}, is a symbolic link of user {NOBODY}"
+            message = f"{way}, who could lead root elsewhere\nHint: name the folder that it leads to"
+            assert message in ran.messages[0]
+            assert ran.contents == {}
+            with pytest.raises(PickupError, match="is a symbolic link of user"):
+                list(profile.check(options_of("folder", config, tmp_path)))
+
+
+def test_links_on_the_way_that_lead_in_a_circle_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    ran = run_entry(tmp_path, "folder", dict(path="a/www"))
+    assert f"{tmp_path}/a/www cannot be read: Too many levels of symbolic links" in ran.messages[0]
+
+
+@needs_root
+def test_a_link_that_takes_the_place_of_a_folder_on_the_way_is_not_followed(tmp_path: Path) -> None:
+    """G27: somebody whose folder it is puts it there when it was looked at, before tar starts."""
+    fill(tmp_path / "app" / "www", "mine")
+    fill(tmp_path / "roots" / "www", "secret")
+    script = tmp_path / "program"
+    swap = f"mv {tmp_path}/app {tmp_path}/old; ln -s {tmp_path}/roots {tmp_path}/app"
+    script.write_text(f'#!/bin/sh\n[ "$1" = --help ] || {{ {swap}; }}\nexec tar "$@"\n')
+    script.chmod(0o755)
+    ran = run_entry(tmp_path, "folder", dict(path="app/www", program=[str(script)]))
+    assert (tmp_path / "app").is_symlink()
+    assert os.listdir(tmp_path / "app" / "www") == ["secret"]
+    assert files_in(ran.contents["www.tar"]) == {"www/mine": b"mine"}
 
 
 def test_a_single_file_is_archived(tmp_path: Path) -> None:
@@ -1194,13 +1238,14 @@ def test_the_environment_has_no_effect_on_tar(
 
 def test_the_root_of_the_file_system_is_archived_as_a_dot(tmp_path: Path, source: Path) -> None:
     config = options_of("folder", dict(path="/", exclude=["/css/deep", "*.tmp", "/proc/*", "index.html"]), tmp_path)
-    (job,) = profile._jobs(Path("/"), config.model_copy(update={"allow_empty": True}))
-    assert (job.name, job.members) == ("root", ["."])
+    with profile._jobs(Path("/"), config.model_copy(update={"allow_empty": True})) as (job,):
+        assert (job.name, job.members) == ("root", ["."])
+        assert (os.readlink(job.place) if job.place else None) == ("/" if IS_ROOT else None)
     words = profile._tar(config, job, config.exclude, ["--file=-"])._commands[0]
-    assert "--directory=/" in words
+    assert ("--directory=/" in words) is not IS_ROOT
     fill(source, "a.tmp", "proc/1", "proc/proc/2", "css/proc/3")
-    there = [word if word != "--directory=/" else f"--directory={source}" for word in words]
-    done = subprocess.run(there, input=b".\0", capture_output=True, check=True)
+    elsewhere = [word for word in words if not word.startswith("--directory=")]
+    done = subprocess.run(elsewhere, input=b".\0", capture_output=True, check=True, cwd=source)
     assert sorted(members(done.stdout)) == [".", "./css", "./css/proc", "./css/proc/3", "./css/site.css", "./proc"]
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import signal
 import sqlite3
 import struct
@@ -21,6 +22,7 @@ from generator_profiles import sqlite as profile
 from pickup_core.artefact import Stored
 from pickup_core.errors import ExitCode, PickupError, RefusedError, Stopped
 from tests.builders import NOBODY, ROOT, config_text, ordinary_folder, problems_of
+from tests.deep import chain
 from tests.end_to_end.trees import everything_about
 from tests.generator_contract import (
     CRON,
@@ -400,6 +402,7 @@ def test_an_ordinary_user_reads_what_may_be_read_and_names_what_may_not() -> Non
         (dict(databases="/srv/shop.db"), "databases: should be a valid list"),
         (dict(databases=["/a.db", "/a.db"]), "databases: names /a.db twice"),
         (dict(databases=["/a.db"], busy_timeout=-1), "busy_timeout: should be greater than or equal to 0"),
+        (dict(databases=["/a.db"], timeout=0), "timeout: should be greater than 0"),
     ],
 )
 def test_what_cannot_be_meant_is_a_config_error(tmp_path: Path, config: dict[str, Any], message: str) -> None:
@@ -544,6 +547,91 @@ def test_a_database_that_keeps_its_reader_busy_for_ever_is_given_up(
     assert children() == before
 
 
+@pytest.mark.parametrize(
+    ("size", "stall", "timeout", "limit"), [(4 * 2**30, 900, 2, 2), (300 * 2**20, 1, 7200, 6), (None, 1, 7200, 6)]
+)
+def test_a_reader_that_is_stopped_is_given_up_however_large_the_database_seems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None, stall: float, timeout: float, limit: float
+) -> None:
+    """G8: a hole in a file costs nothing, so it buys no time."""
+    database = make(tmp_path / "shop.db")
+    if size is not None:
+        os.truncate(database, size)
+    monkeypatch.setattr(profile, "_STALL", stall)
+    with contextlib.closing(Writer(database)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        stopper = threading.Thread(target=kill_who_waits_for, args=(database, signal.SIGSTOP))
+        stopper.start()
+        start = time.monotonic()
+        ran = run_entry(tmp_path, "sqlite", dict(databases=["shop.db"], busy_timeout=5, timeout=timeout))
+        stopper.join()
+    assert time.monotonic() - start < 40
+    found = re.search(r"wrote nothing for ([0-9.]+) seconds", ran.messages[0])
+    assert found, ran.messages
+    assert limit <= float(found[1]) < limit + 1
+
+
+@needs_root
+def test_a_stranger_cannot_hold_up_root_by_going_slowly(strange: Path, tmp_path: Path, scratch: Path) -> None:
+    """Root's own database may take its time, once its copy comes."""
+    failures = []
+    for folder in (strange, tmp_path):
+        database = make(folder / "large.db", 30_000)
+        own(strange)
+        options = options_of("sqlite", dict(databases=[str(database)], timeout=4), scratch)
+        (artefact,) = profile.run(options, scratch)
+        try:
+            with artefact.source as stream:
+                size = len(stream.read(1024))
+                time.sleep(4.5)
+                while block := stream.read(2**20):
+                    size += len(block)
+            assert size == database.stat().st_size
+        except PickupError as error:
+            failures.append(str(error))
+    (failure,) = failures
+    assert f"database {strange}/large.db: " in failure
+    assert "was stopped after 4 seconds, its time limit" in failure
+    assert "`timeout` gives it more time" in failure
+
+
+@needs_root
+def test_what_a_stranger_makes_of_the_folder_of_the_copy_is_removed(strange: Path, scratch: Path) -> None:
+    """G30: folders in folders, deeper than Python's own functions go."""
+    before, planted = shared_temporary_folders(), []
+
+    def plant() -> None:
+        while (pid := process_that_copies(strange / "shop.db")) is None:
+            time.sleep(0.01)
+        folder = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-2])
+        chain(Path(folder) / "top", 3000)
+        planted.append(folder)
+        writer.execute("COMMIT")
+
+    with contextlib.closing(Writer(strange / "shop.db")) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        thread = threading.Thread(target=plant)
+        thread.start()
+        produced = produce("sqlite", dict(databases=[str(strange / "shop.db")]), scratch)
+        thread.join()
+    assert planted
+    assert rows_in(produced.contents["shop.db"]) == ROWS
+    assert left_since(before) == set()
+
+
+def test_a_folder_that_cannot_be_removed_in_time_costs_no_copy(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a stranger goes on filling it."""
+    (tmp_path / "rm").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "rm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(profile, "_REMOVAL", 0.5)
+    produced = produce("sqlite", dict(databases=[str(make(tmp_path / "shop.db"))]), scratch)
+    assert rows_in(produced.contents["shop.db"]) == ROWS
+    assert "could not be removed: rm was stopped after 0.5 seconds" in caplog.text
+
+
 @pytest.mark.parametrize("number", [signal.SIGBUS, signal.SIGSEGV])
 def test_a_crash_of_sqlite_costs_the_artefact_and_not_the_run(tmp_path: Path, number: int) -> None:
     """G3: as where somebody cuts the index of a log off while it is mapped into memory."""
@@ -631,6 +719,82 @@ def test_root_opens_nothing_where_several_users_could_plant_something(
         assert rows_in(produced.contents["shop.db"]) == ROWS
 
 
+def lead_elsewhere(folder: Path, roots: Path, how: str) -> Path:
+    """Let a stranger's link lead to a folder of root's, and give the path of `shop.db` through it."""
+    link = folder / "link"
+    link.symlink_to(roots / "shop.db" if how == "database" else roots)
+    own(folder)
+    if how == "behind root's":
+        (roots.parent / "roots-link").symlink_to(link)
+        link = roots.parent / "roots-link"
+    return link if how == "database" else link / "shop.db"
+
+
+@needs_root
+@pytest.mark.parametrize("how", ["database", "folder", "behind root's"])
+def test_a_strangers_link_is_followed_as_the_stranger(strange: Path, tmp_path: Path, other: bytes, how: str) -> None:
+    """I10: root neither copies, nor overwrites, nor makes what the stranger's link leads to."""
+    (tmp_path / "roots").mkdir()
+    path = lead_elsewhere(strange, tmp_path / "roots", how)
+    config = dict(databases=[str(path)])
+    with pytest.raises(PickupError, match=f"Permission denied: {tmp_path}/roots/shop.db"):
+        load(config, stored_of(path.name, other))
+    assert list((tmp_path / "roots").iterdir()) == []
+    before = make(tmp_path / "roots" / "shop.db").read_bytes()
+    failures = produce("sqlite", config, strange).failures
+    assert f"unable to open database file\nHint: user {NOBODY} has opened it" in failures[path.name]
+    with pytest.raises(PickupError, match="unable to open database file"):
+        load(config, stored_of(path.name, other), overwrite=True)
+    assert (tmp_path / "roots" / "shop.db").read_bytes() == before
+    assert os.listdir(tmp_path / "roots") == ["shop.db"]
+
+
+@needs_root
+def test_a_link_of_one_stranger_to_a_database_of_another_is_not_followed(strange: Path, tmp_path: Path) -> None:
+    os.chown(make(tmp_path / "shop.db"), 1, 1)
+    (strange / "link.db").symlink_to(tmp_path / "shop.db")
+    own(strange)
+    failure = produce("sqlite", dict(databases=[str(strange / "link.db")]), tmp_path).failures["link.db"]
+    assert "its path belongs to several users: [1, 65534]\nHint: say who opens it: `as_user`" in failure
+
+
+def test_links_that_lead_in_a_circle_are_named(tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "a.db").symlink_to("b.db")
+    (tmp_path / "b.db").symlink_to(tmp_path / "a.db")
+    failure = produce("sqlite", dict(databases=[str(tmp_path / "a.db")]), scratch).failures["a.db"]
+    assert failure == f"database {tmp_path / 'a.db'} cannot be reached: Too many levels of symbolic links"
+
+
+def test_links_with_two_dots_lead_where_the_kernel_goes(tmp_path: Path, scratch: Path) -> None:
+    make(tmp_path / "a" / "shop.db", 7)
+    make(tmp_path / "shop.db", 8)
+    (tmp_path / "a" / "b").mkdir()
+    (tmp_path / "c").symlink_to("./a/b/")
+    (tmp_path / "link.db").symlink_to("c/../shop.db")
+    for path in (tmp_path / "link.db", tmp_path / "c" / ".." / "shop.db"):
+        assert rows_in(path.read_bytes()) == 7
+        assert rows_in(produce("sqlite", dict(databases=[str(path)]), scratch).contents[path.name]) == 7
+
+
+@needs_root
+@pytest.mark.parametrize("below", ["", "shop.db"])
+@pytest.mark.parametrize("by", ["the mode", "an access list"])
+def test_others_who_may_write_to_a_folder_or_database_of_roots_are_seen(
+    tmp_path: Path, scratch: Path, below: str, by: str
+) -> None:
+    """With an access list the bits of the group, which is root's, are a mask for those that it names."""
+    path = make(tmp_path / "data" / "shop.db").parent / below
+    if by == "the mode":
+        path.chmod(0o646 if below else 0o757)
+    else:
+        subprocess.run(["setfacl", "-m", f"u:{NOBODY}:rwx", path], check=True)
+        assert path.stat().st_gid == 0
+    config = dict(databases=[str(tmp_path / "data" / "shop.db")])
+    failure = produce("sqlite", config, scratch).failures["shop.db"]
+    assert f"is not safe to open for root: others may write to {path}\nHint: say who opens it: `as_user`" in failure
+    assert rows_in(produce("sqlite", dict(config, as_user="root"), scratch).contents["shop.db"]) == ROWS
+
+
 @needs_root
 @pytest.mark.parametrize(
     ("mode", "group", "is_safe"), [(0o1777, 0, False), (0o775, 4, False), (0o775, 0, True), (0o777, 0, False)]
@@ -656,7 +820,7 @@ def test_a_database_that_its_owner_may_not_reach_names_the_user(strange: Path, s
     produced = produce("sqlite", dict(databases=[str(strange / "closed" / "shop.db")]), scratch)
     assert produced.failures["shop.db"] == (
         f"database {strange}/closed/shop.db: unable to open database file\n"
-        f"Hint: the user with number {NOBODY} has opened it; `as_user` names another"
+        f"Hint: user {NOBODY} has opened it; `as_user` names another, and `timeout` gives it more time"
     )
 
 

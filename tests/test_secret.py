@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pickup_core import secret
 from pickup_core.errors import ConfigError
 from pickup_core.options import Options
-from pickup_core.process import output_of
+from pickup_core.process import Terms, output_of
 from pickup_core.secret import (
     Secret,
     clean_environment,
@@ -166,6 +166,18 @@ def test_a_secret_from_the_environment_is_hidden_from_children(monkeypatch: pyte
     assert b"PATH=" in seen
     assert b"PICKUP_TEST_SECRET" not in seen
     assert "PICKUP_TEST_SECRET" not in secret_command(["env"]).reveal()
+
+
+def test_a_variable_that_a_config_has_set_to_a_secret_is_hidden_from_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I6"""
+    monkeypatch.setenv("PICKUP_TEST_SECRET", "c4n4ry for children")
+    assert "PICKUP_TEST_SECRET" in clean_environment()
+    value = secret.Secret("c4n4ry for children")
+    assert "PICKUP_TEST_SECRET" not in clean_environment()
+    with output_of(["env"]) as stream:
+        assert b"c4n4ry" not in b"".join(iter(stream.read, b""))
+    with output_of(["env"], terms=Terms(env={"PICKUP_TEST_SECRET": value})) as stream:
+        assert b"c4n4ry" in b"".join(iter(stream.read, b"")), "the command that it is meant for has it"
 
 
 def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,14 +12,11 @@ from typing import Any
 import pytest
 
 from pickup_core.errors import RefusedError
-from pickup_core.spool import made_below, remove, spool_in
+from pickup_core.spool import made_below, spool_in
 from tests.builders import NOBODY, as_ordinary_user, ordinary_folder
-from tests.deep import chain, removed_by_rm
 
 IS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="an ordinary user is not warned of the folders of others")
-
-removed = pytest.fixture(autouse=True)(removed_by_rm)
 
 
 def test_it_is_private_and_removed_with_what_was_made_for_it(tmp_path: Path) -> None:
@@ -45,37 +42,6 @@ def test_a_file_is_no_destination(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RefusedError, match="is not a folder"), spool_in(tmp_path / "file"):
         pass
-
-
-def test_it_is_removed_however_deep_and_whatever_it_holds(tmp_path: Path) -> None:
-    """G30, V7: folders that no path leads to; a link is removed, and not what it leads to."""
-    chain(tmp_path / "spool", 5_000)
-    (tmp_path / "spool" / "d" / "link").symlink_to(tmp_path / "mine")
-    (tmp_path / "spool" / "deeper-1").touch()
-    (tmp_path / "mine").mkdir()
-    os.mkfifo(tmp_path / "spool" / "fifo")
-    remove(tmp_path / "spool")
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-
-
-CLOSED = """
-import os, pathlib, sys
-from pickup_core.spool import remove
-top = pathlib.Path(sys.argv[1]) / "spool"
-for mode in (0, 0o100, 0o200, 0o300, 0o400, 0o500):
-    (top / f"{mode:o}" / "inside" / "deeper").mkdir(parents=True)
-    (top / f"{mode:o}" / "inside" / "file").touch()
-    (top / f"{mode:o}" / "inside").chmod(mode)
-    (top / f"{mode:o}").chmod(mode)
-remove(top)
-print(os.listdir(sys.argv[1]))
-"""
-
-
-def test_an_ordinary_user_can_remove_folders_that_are_closed_to_them() -> None:
-    """V14"""
-    with ordinary_folder() as home:
-        assert as_ordinary_user(CLOSED, home).stdout == "[]\n"
 
 
 # A destination that another user could turn into something else

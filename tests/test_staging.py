@@ -24,6 +24,7 @@ from pickup_core.run import RunWish, run
 from pickup_core.staging import Staging
 from pickup_core.verify import verify
 from tests.builders import NOBODY, as_ordinary_user, config_text, loaded, ordinary_folder
+from tests.deep import chain
 from tests.places import REPOSITORY, run_on_disk, write_files
 
 NO_RESERVE = Reserve(0, 0)
@@ -89,6 +90,14 @@ def test_a_scratch_folder_is_private_empty_and_removed_with_whatever_is_in_it(ar
             raise _after((three / "file").touch(), ZeroDivisionError())
         assert not any(folder.exists() for folder in (one, two, three))
     assert Path("/etc/passwd").exists()
+
+
+def test_a_scratch_folder_is_removed_however_deep_it_is(area: Path) -> None:
+    """G30"""
+    with staging_in(area) as staging:
+        with staging.scratch() as folder:
+            chain(folder / "top", 3000)
+        assert not folder.exists()
 
 
 READ_ONLY = """

@@ -4,13 +4,15 @@ import contextlib
 import os
 import socket
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pickup_core.errors import ProcessError
 from pickup_core.system_user import SystemUser, acting_as
-from tests.builders import NOBODY, ordinary_folder
+from tests.builders import NOBODY, ROOT, ordinary_folder
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
 UNKNOWN = 3_999_999_999
@@ -30,6 +32,34 @@ def test_acting_as_a_user_ends_with_the_with_whatever_happens(tmp_path: Path) ->
     with pytest.raises(ProcessError, match="there is no system user 'no-such-user'"), acting_as("no-such-user"):
         raise AssertionError
     assert (os.getresuid(), os.getresgid(), os.getgroups()) == before
+
+
+HALF_WAY = """
+import os
+from pickup_core.errors import ProcessError
+from pickup_core.system_user import acting_as
+before = os.getresuid(), os.getresgid(), os.getgroups()
+os.setgroups([7, *before[2]])
+try:
+    with acting_as("nobody"):
+        print("reached")
+except ProcessError as error:
+    print(error.message)
+print((os.getresuid(), os.getresgid()) == before[:2], os.getgroups() == [7, *before[2]])
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("missing", ["setuid", "setgid"])
+def test_where_only_half_of_it_is_allowed_we_stay_who_we_are(missing: str) -> None:
+    """As in a container that gives root only some of its capabilities."""
+    without = f"-{missing}"
+    code = (
+        HALF_WAY if missing == "setuid" else HALF_WAY.replace("os.setgroups([7, *before[2]])\n", "").replace("7, ", "")
+    )
+    program = ["setpriv", "--bounding-set", without, "--inh-caps", without, sys.executable, "-c", code]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("only root can act as user nobody\nTrue True\n", "")
 
 
 @needs_root
