@@ -35,12 +35,12 @@ Which backups there are, and reading them:
     loose         a folder that was copied by hand          verify        compares a backup with its manifest
     find          searches the lists of contents
 
-Bringing them back. `restore` chooses, fetches and unpacks into a `spool`, then `merge` moves it into place:
+Bringing them back. `restore` fetches and unpacks into a `spool`, then `merge` moves it into place:
 
-    restore       into a folder                             load          into a server, by the profile
-    spool         a private folder in the destination       merge         moves it, by descriptors
-    members       checks a tar archive, lets tar unpack     tame          takes setuid bits and devices away
-    detours       names that are too long for the kernel
+    choice        which backup, which of its artefacts      load          into a server, by the profile
+    restore       into a folder                             merge         moves it, by descriptors
+    spool         a private folder in the destination       tame          takes setuid bits and devices away
+    members       checks a tar archive, lets tar unpack     detours       names that are too long for the kernel
 
 The command line:
 

@@ -16,12 +16,13 @@ from typing import Any
 
 from pickup_core.artefact import Stored
 from pickup_core.catalogue import Backup
+from pickup_core.choice import Chosen
 from pickup_core.entries import validated
 from pickup_core.errors import ConfigError, PickupError, UsageError
 from pickup_core.manifest import EntryRecord, StoredArtefact
 from pickup_core.options import Options
 from pickup_core.profiles import config_class, load_profile
-from pickup_core.restore import Chosen, fetched, uncompressed
+from pickup_core.restore import fetched, uncompressed
 from pickup_core.secret import speaks_of_secret
 from pickup_core.wording import counted, in_words
 

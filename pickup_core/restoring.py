@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 
 from pickup_core.catalogue import LATEST, Backup
+from pickup_core.choice import Chosen, Wish, choose, space_needed
 from pickup_core.config import default_staging_area
 from pickup_core.errors import DamageError, PickupError, RefusedError, StoreError, UsageError
 from pickup_core.load import Origin, load, loadable, settings_of, spooled
 from pickup_core.reading import Reading, reading_of
 from pickup_core.report import explained
-from pickup_core.restore import Chosen, Wish, choose, restore, space_needed
+from pickup_core.restore import restore
 from pickup_core.room import Reserve
 from pickup_core.session import Session
 from pickup_core.staging import Staging

@@ -10,8 +10,9 @@ from typing import Any
 
 from pickup_core.artefact import stored_name
 from pickup_core.catalogue import Backup, Catalogue
+from pickup_core.choice import Wish, choose
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, encode
-from pickup_core.restore import Restored, Wish, choose, restore
+from pickup_core.restore import Restored, restore
 from pickup_core.store import Store
 from pickup_core.streams import Compressed, Compression, Digest, compression_suffix, transfer
 from target_profiles.folder import Config, Target

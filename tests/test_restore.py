@@ -6,23 +6,19 @@ import os
 import shutil
 import sqlite3
 import stat
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from pickup_core.artefact import Readable
-from pickup_core.catalogue import Backup, Catalogue
+from pickup_core.catalogue import Backup
+from pickup_core.choice import Wish, choose, space_needed
 from pickup_core.errors import DamageError, ExitCode, PickupError, RefusedError, UsageError
-from pickup_core.manifest import EntryRecord, encode
-from pickup_core.restore import Wish, choose, space_needed
 from pickup_core.store import Store
 from target_profiles.folder import Config, Target
-from tests.builders import NOBODY, MemoryStore, artefact, entry, manifest, ordinary_folder, python
+from tests.builders import NOBODY, ordinary_folder, python
 from tests.end_to_end.trees import everything_about, fill_with_everything, looks_of
 from tests.hostile_tars import END, file, folder, hard
 from tests.places import run_on_disk, store_backup
@@ -310,23 +306,6 @@ def test_an_empty_artefact_comes_back(tmp_path: Path, to: Path) -> None:
         assert (to / method / "command/db/empty").read_bytes() == b""
 
 
-def test_a_backup_with_failures_gives_back_what_it_has() -> None:
-    lossy = entry("www", "folder", "failed", artefacts=(artefact("folder/www/a.tar"), artefact("folder/www/b.tar")))
-    lossy = replace(lossy, artefacts=(lossy.artefacts[0], replace(lossy.artefacts[1], losses=("b is missing",))))
-    record = manifest(
-        entries=(EntryRecord("web", "folder", "failed", (), ("it went wrong",)), manifest().entries[0], lossy),
-    )
-    partial = cast(Backup, SimpleNamespace(manifest=record))
-
-    def lacks(*only: str) -> str:
-        return Wish(to=Path("/x"), only=only).lacks(partial)
-
-    assert lacks("system") == lacks("www/a.tar") == ""
-    for name in ("web", "www", "www/b.tar"):
-        assert lacks("system", name) == f"it does not hold {name!r} without failure, but system"
-    assert lacks() == "it is partial: 'web' failed, 'www' failed"
-
-
 # What is in the way
 
 
@@ -601,22 +580,6 @@ def test_two_artefacts_that_want_one_place_are_refused(tmp_path: Path, to: Path)
 
 
 # Room and time
-
-
-def test_the_choice_among_very_many_artefacts_takes_a_moment(tmp_path: Path) -> None:
-    """V7: what comes from a manifest may be long; no step looks through all for each."""
-    names = [f"{number:05}" for number in range(10_000)]
-    many = [artefact(f"folder/web/{name}.tar", name=f"{name}.tar") for name in names]
-    many.append(artefact("folder/web/00000.contents", CONTENTS, name="00000.contents"))
-    record, store = manifest(entries=(entry("web", "folder", artefacts=tuple(many)),)), MemoryStore()
-    store.put(f"{record.job}/{record.id}.json", io.BytesIO(encode(record)))
-    store.put(f"{record.job}/{record.id}/folder/web/00000.contents", io.BytesIO(CONTENTS))
-    (backup,) = Catalogue("memory", store).backups(record.job)
-    assert len(backup.manifest.entries[0].artefacts) == 10_001
-    began = time.process_time()
-    assert len(choose(backup, Wish(tmp_path, only=("web", "web/00000.tar")))) == 10_000
-    assert len(choose(backup, Wish(tmp_path, only=("web",), paths=("index.html",)))) == 10_000
-    assert time.process_time() - began < 2, "it took 20 seconds once"
 
 
 def test_the_room_that_is_needed_is_told_beforehand(backup: Backup, to: Path) -> None:
