@@ -50,7 +50,8 @@ class Item:
 class Store(ABC):
     """A place that keeps backups. A profile's `Target` implements the four abstract methods.
 
-    A store is entered in a `with` before it is used: `open` is the place to connect, `close` to say goodbye.
+    A store is entered in a `with` before it is used, and may be entered again after that was left: `open` is the place
+    to connect, `close` to say goodbye.
     """
 
     takes_streams = True

@@ -423,6 +423,14 @@ class TargetContract:
         with connect() as store:
             assert tree(store) == {"web01/file": b"1"}
 
+    def test_a_store_may_be_entered_again(self, connect: Connect, target: Store) -> None:
+        """A restore looks at all places first, and comes back to the one that it chose."""
+        put(target, "web01/a", b"kept")
+        store = connect()
+        for _ in range(3):
+            with store:
+                assert content(store, "web01/a") == b"kept"
+
     def test_an_error_within_the_with_gets_out_and_ends_the_connection(self, connect: Connect) -> None:
         with connect() as store:
             store.create_root()
