@@ -25,6 +25,7 @@ from pickup_core.room import needed_room, room_in
 from pickup_core.run import RunWish, machine_digest, warn_of_room
 from pickup_core.staging import Staging
 from pickup_core.store import DryRun, Store
+from pickup_core.streams import Compressed
 from pickup_core.wording import counted, in_words
 
 log = logging.getLogger("pickup.check")
@@ -46,6 +47,9 @@ def check(config: Config, report: Report) -> None:
         log.info("note: %s", error.message)
     with report.attempt("staging area"), Staging(config.staging_area, config.min_free):
         _look_for_room(config, config.generators, report)
+    for method in {config.compression, *(entry.keys.compression or config.compression for entry in config.generators)}:
+        with report.attempt(f"compression {method.method}"):
+            Compressed(io.BytesIO(), method).read()  # the library that it takes may be missing
     for entry in config.generators:
         _ask(entry, report)
     for target in config.targets:

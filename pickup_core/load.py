@@ -7,7 +7,6 @@ it is handed to a profile.
 
 import functools
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,18 +114,16 @@ def loadable(chosen: Chosen, origin: Origin, is_asked_for: bool) -> list[Loadabl
     return found
 
 
-def spooled(backup: Backup, chosen: Sequence[Loadable], folder: Path) -> dict[str, list[Stored]]:
-    """Copy everything that is to be loaded into a private folder, and give it by the entry's label.
+def spooled(backup: Backup, chosen: Sequence[Loadable], folder: Path, room: int) -> dict[str, list[Stored]]:
+    """Copy everything that is to be loaded into a private folder, where so many bytes may be written, and give it by the
+    entry's label.
 
-    Raises `DamageError` where a stored file is not what was stored, `PickupError` where space is lacking.
+    Raises `DamageError` where a stored file is not what was stored, `PickupError` where room is lacking.
     """
     needed = sum(artefact.size for each in chosen for artefact in each.artefacts)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise PickupError(
-            f"loading takes {in_words(needed)} meanwhile, but {folder} has {in_words(free)} left",
-            hint="see STAGING_AREA in the config",
-        )
+    if needed > room:
+        what = f"loading takes {in_words(needed)} meanwhile, but {in_words(max(0, room))} may be written to {folder}"
+        raise PickupError(what, hint="see STAGING_AREA and MIN_FREE in the config")
     return {
         each.label: [
             Stored(a.name, a.uncompressed_size, functools.partial(uncompressed, a, fetched(backup, a, folder)))

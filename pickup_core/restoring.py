@@ -120,7 +120,7 @@ def _load_into_server(session: Session, reading: Reading, backup: Backup, chosen
     if options.as_name and len(entries) > 1:
         raise UsageError(f"--as {options.as_name} can be the name of one thing only", hint="--only ENTRY/ARTEFACT")
     with Staging(wish.to, config.min_free if config else Reserve(0.0, 0)) as staging, staging.scratch() as scratch:
-        artefacts = spooled(backup, entries, scratch)
+        artefacts = spooled(backup, entries, scratch, staging.room().writable)
         for each in entries:
             with session.report.attempt(each.label):
                 load(each, artefacts[each.label], options.as_name, wish.overwrite)

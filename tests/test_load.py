@@ -172,6 +172,15 @@ def test_nothing_is_loaded_where_one_artefact_is_damaged(site: Site) -> None:
     assert list((site.folder / "area").iterdir()) == []
 
 
+def test_nothing_is_loaded_where_the_staging_area_has_no_room(site: Site) -> None:
+    """S15: what shares its disk keeps its room."""
+    config = site.folder / "config.py"
+    config.write_text(config.read_text().replace("MIN_FREE = 0", f"MIN_FREE = {2**60}"))
+    assert site.run("restore", "--into-server", "--overwrite") == 2
+    assert "meanwhile, but 0 Bytes may be written to " in site.err
+    assert "Hint: see STAGING_AREA and MIN_FREE in the config" in site.err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
