@@ -47,7 +47,7 @@ The command line:
     cli           options, signals, exit code               session       one command line: config, log, report
     commands      what each command does                    check         check and dry run
     reading       list, find, verify                        logs          where messages go
-    restoring     restore
+    restoring     restore                                   copying       copy
 """
 
 __version__ = "1.0.0"

@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
         description = f"{text[0].upper()}{text[1:]}."
         return commands.add_parser(name, help=text, description=description, parents=[everywhere], allow_abbrev=False)
 
-    for add in (_add_run, _add_check, _add_list, _add_find, _add_verify, _add_restore, _add_prune, _add_keep,
+    for add in (_add_run, _add_check, _add_list, _add_find, _add_verify, _add_restore, _add_copy, _add_prune, _add_keep,
                 _add_profiles, _add_init):  # fmt: skip
         add(command)
     return root
@@ -166,6 +166,13 @@ def _add_restore(command: _Command) -> None:
     restore.add_argument("--overwrite", action="store_true", help=text)
     text = "as root, restore setuid bits, devices and capabilities too"
     restore.add_argument("--privileged", action="store_true", help=text)
+
+
+def _add_copy(command: _Command) -> None:
+    copy = command("copy", "bring a finished backup from one target to another, verified on the way")
+    copy.add_argument("backup", metavar="BACKUP", nargs="?", default="latest", help=_BACKUP)
+    _add_reading(copy)
+    copy.add_argument("--to", type=_some_text, required=True, metavar="NAME", help="the target to copy to")
 
 
 def _add_prune(command: _Command) -> None:

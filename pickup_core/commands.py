@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pickup_core.catalogue import LATEST, LONGEST_REASON, Catalogue, read_small
 from pickup_core.config import Config, default_config_path, find_config, host_job, load_config
+from pickup_core.copying import copy_command
 from pickup_core.delivery import tell_pruned
 from pickup_core.entries import TargetEntry, chosen
 from pickup_core.errors import ConfigError, ExitCode, UsageError
@@ -198,6 +199,7 @@ _COMMANDS: dict[str, Callable[[Session], None]] = {
     "find": find_command,
     "verify": verify_command,
     "restore": restore_command,
+    "copy": copy_command,
     "prune": _prune,
     "keep": _keep,
     "profiles": _profiles,

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -49,9 +50,15 @@ class Delivery:
         manifest, encoded = self.manifest, encode(self.manifest)
         self.staging.write(MANIFEST_COPY, encoded)
         places: list[str] = []
+        served: list[str] = []
         for target in targets:
             with self.report.attempt(target.where):
                 self._serve(target, encoded, places)
+            served += [target.name] if len(places) > len(served) else []
+        for target in targets:
+            if served and target.name not in served:
+                log.error("%s: once it works again: pickup.py copy %s --target %s --to %s", target.where, manifest.id,
+                          shlex.quote(served[0]), shlex.quote(target.name))  # fmt: skip
         if places:
             self.staging.discard_kept(manifest.job)
         else:  # with its mark, so that it is a backup like any other

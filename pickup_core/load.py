@@ -115,7 +115,7 @@ def loadable(chosen: Chosen, origin: Origin, is_asked_for: bool) -> list[Loadabl
 
 
 def spooled(backup: Backup, chosen: Sequence[Loadable], folder: Path, room: int) -> dict[str, list[Stored]]:
-    """Copy everything that is to be loaded into a private folder, where so many bytes may be written, and give it by the
+    """Copy everything that is to be loaded into a private folder, where `room` bytes may be written, and give it by the
     entry's label.
 
     Raises `DamageError` where a stored file is not what was stored, `PickupError` where room is lacking.

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pickup_core.catalogue import MANIFEST_COPY, MARK_FILE, read_small
@@ -33,12 +33,19 @@ def _stamp(job: str, name: str) -> str:
 
 
 def publish(store: Store, folder: Path, manifest: Manifest, encoded: bytes, read_back: bool) -> None:
-    """Store the backup whose files lie in a local folder: the mark, the files, and the manifest when they are
-    confirmed.
+    """Store the backup whose files lie in a local folder. Guarantees and raises what `bring` does."""
+    mark, path = mark_text(manifest.job, manifest.id), f"{manifest.job}/{manifest.id}"
+    bring(store, manifest, encoded, mark, lambda: store.put_folder(folder, path), read_back)
 
-    Raises whatever the store raises, and `StoreError` where the place does not list or give back what was put. After an
-    exception the files that are there already are deleted again, as far as the place lets them; there is no manifest.
-    Where something of this name is there already nothing is deleted: another machine may be at it.
+
+def bring(
+    store: Store, manifest: Manifest, encoded: bytes, mark: bytes, put_files: Callable[[], None], read_back: bool
+) -> None:
+    """Store a backup: the mark, the files as `put_files` does it, and the manifest when they are confirmed.
+
+    Raises whatever the store and `put_files` raise, and `StoreError` where the place does not list or give back what
+    was put. After an exception the files that are there already are deleted again, as far as the place lets them; there
+    is no manifest. Where something of this name is there already nothing is deleted: another machine may be at it.
     """
     path = f"{manifest.job}/{manifest.id}"
     names = {manifest.id, f"{manifest.id}.json", f"{manifest.id}.partial.json"}
@@ -47,8 +54,8 @@ def publish(store: Store, folder: Path, manifest: Manifest, encoded: bytes, read
     marker = ".json" if manifest.is_complete else ".partial.json"
     leftovers = [path]
     try:
-        store.put(f"{path}/{MARK_FILE}", io.BytesIO(mark_text(manifest.job, manifest.id)))
-        store.put_folder(folder, path)
+        store.put(f"{path}/{MARK_FILE}", io.BytesIO(mark))
+        put_files()
         _confirm(store, path, manifest, encoded, read_back)
         leftovers.insert(0, f"{path}{marker}")
         store.commit(f"{path}{marker}", encoded)

@@ -3,21 +3,23 @@
 import argparse
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pickup_core.archive import Listed
 from pickup_core.catalogue import LATEST, Backup, Catalogue
 from pickup_core.config import Config
 from pickup_core.entries import chosen
-from pickup_core.errors import ExitCode, UsageError
+from pickup_core.errors import DamageError, ExitCode, PickupError, StoreError, UsageError
 from pickup_core.find import find
 from pickup_core.history import History
 from pickup_core.loose import LooseFolder
 from pickup_core.manifest import EntryRecord
 from pickup_core.memory import Memory
 from pickup_core.patterns import search_expression
+from pickup_core.report import explained
 from pickup_core.session import Session, job_of, print_table
 from pickup_core.verify import verify
 from pickup_core.wording import age_of, in_words, local_time
@@ -59,6 +61,40 @@ def reading_of(session: Session) -> Reading:
     memory = Memory(config.state_folder)
     targets = chosen(config.targets, [options.target] if getattr(options, "target", None) else [])
     return Reading([Catalogue(t.name, t.store(), memory) for t in targets], job, config)
+
+
+def selected(
+    reading: Reading,
+    name: str,
+    before: datetime | None = None,
+    lacks: Callable[[Backup], str] = lambda backup: "",
+    which: str = "that is finished",
+) -> Backup:
+    """Give the newest backup over all places that will do; at each it is found as by `Catalogue.select`. A place that
+    has none is told; one that cannot be read, or has a damaged one, is warned about.
+
+    Where there is none, raises `DamageError`, `UsageError` or `StoreError` with what each of the places said.
+    """
+    found: list[Backup] = []
+    failed: list[PickupError | OSError] = []
+    reasons: list[str] = []
+    for place in reading.places:
+        try:
+            with place.store:
+                backup = place.select(reading.job, name, before, lacks, which)
+                if backup.trouble:
+                    raise DamageError(backup.trouble)
+                found.append(backup)
+        except (PickupError, OSError) as error:
+            failed.append(error)
+            reasons.append(f"target {place.name}: {explained(error)}")
+    if found:
+        for failure, reason in zip(failed, reasons, strict=True):
+            log.log(logging.INFO if isinstance(failure, UsageError) else logging.WARNING, "%s", reason)
+        return max(found, key=lambda backup: backup.id)  # the first of those that are equal
+    if any(isinstance(error, DamageError) for error in failed):
+        raise DamageError("\n".join(reasons))
+    raise (UsageError if all(isinstance(error, UsageError) for error in failed) else StoreError)("\n".join(reasons))
 
 
 def _asks_for_all_jobs(options: argparse.Namespace) -> bool:

@@ -8,10 +8,9 @@ from pathlib import Path
 from pickup_core.catalogue import LATEST, Backup
 from pickup_core.choice import Chosen, Wish, choose, space_needed
 from pickup_core.config import default_staging_area
-from pickup_core.errors import DamageError, PickupError, RefusedError, StoreError, UsageError
+from pickup_core.errors import RefusedError, UsageError
 from pickup_core.load import Origin, load, loadable, settings_of, spooled
-from pickup_core.reading import Reading, reading_of
-from pickup_core.report import explained
+from pickup_core.reading import Reading, reading_of, selected
 from pickup_core.restore import restore
 from pickup_core.room import Reserve
 from pickup_core.session import Session
@@ -38,7 +37,7 @@ def restore_command(session: Session) -> None:
         root = Path(place.store.place)
         if root.is_absolute() and wish.to.resolve().is_relative_to(root.resolve()):
             raise RefusedError(f"--to {wish.to} lies in {root}, whose backups it would change")
-    backup = _selected(reading, options, wish)
+    backup = selected(reading, options.backup, options.before, wish.lacks, wish.which)
     with backup.catalogue.store:
         chosen = choose(backup, wish)
         _announce(backup, wish)
@@ -57,34 +56,6 @@ def _see_that_options_fit(options: argparse.Namespace) -> None:
             raise UsageError(f"{name} goes with {'--to' if options.into_server else '--into-server'}")
     if options.before and options.backup != LATEST:
         raise UsageError("--before chooses the latest backup, and does not go with a name")
-
-
-def _selected(reading: Reading, options: argparse.Namespace, wish: Wish) -> Backup:
-    """Give the newest backup over all places that a restore may take. One that has none is told; one that cannot be
-    read, or has a damaged one, is warned about.
-
-    Where there is none, raises `DamageError`, `UsageError` or `StoreError` with what each of the places said.
-    """
-    found: list[Backup] = []
-    failed: list[PickupError | OSError] = []
-    reasons: list[str] = []
-    for place in reading.places:
-        try:
-            with place.store:
-                backup = place.select(reading.job, options.backup, options.before, wish.lacks, wish.which)
-                if backup.trouble:
-                    raise DamageError(backup.trouble)
-                found.append(backup)
-        except (PickupError, OSError) as error:
-            failed.append(error)
-            reasons.append(f"target {place.name}: {explained(error)}")
-    if found:
-        for failure, reason in zip(failed, reasons, strict=True):
-            log.log(logging.INFO if isinstance(failure, UsageError) else logging.WARNING, "%s", reason)
-        return max(found, key=lambda backup: backup.id)  # the first of those that are equal
-    if any(isinstance(error, DamageError) for error in failed):
-        raise DamageError("\n".join(reasons))
-    raise (UsageError if all(isinstance(error, UsageError) for error in failed) else StoreError)("\n".join(reasons))
 
 
 def _announce(backup: Backup, wish: Wish) -> None:

@@ -104,6 +104,26 @@ class Bounded:
         return data
 
 
+class Checked:
+    """A stream that raises `DamageError` at its end, with its name, where it does not have this size and SHA-256."""
+
+    def __init__(self, stream: Readable, name: str, size: int, sha256: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._digest = hashlib.sha256()
+        self._left = size
+        self._sha256 = sha256
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size if size > 0 else BLOCK)
+        self._digest.update(data)
+        self._left -= len(data)
+        is_wrong = not data and (self._left or self._digest.hexdigest() != self._sha256)
+        if self._left < 0 or is_wrong:
+            raise DamageError(f"{self._name} has changed since it was stored")
+        return data
+
+
 def transfer(reader: Readable, writer: Writable) -> None:
     """Move everything from a reader to a writer, in blocks of 256 KiB."""
     while block := reader.read(BLOCK):

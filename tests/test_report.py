@@ -124,7 +124,7 @@ def test_what_goes_into_the_manifest_has_no_secret(monkeypatch: pytest.MonkeyPat
         (PickupError("x", "y"), "x\nHint: y"),
         (OSError(28, "No space left on device"), "No space left on device"),
         (OSError(2, "No such file or directory", "/a"), "No such file or directory: /a"),
-        (OSError("odd"), "OSError: odd"),
+        (OSError("odd"), "odd"),
         (KeyError("x"), "KeyError: 'x'"),
         (EOFError(), "EOFError"),
     ],

@@ -139,16 +139,20 @@ def test_one_target_of_two_that_fails_leaves_the_other_with_the_whole_backup(sit
     (site.folder / "occupied").write_text("a file, where a folder should be\n")
     site.configure(targets=[target_entry("occupied", name="broken"), target_entry()])
     result = site.run("-q", status=2)
-    (line,) = result.err.splitlines()
+    line, later = result.err.splitlines()
     assert line.startswith("ERROR: TARGETS[0] 'broken' (folder): ")
     assert f"{site.folder}/occupied" in line
     (name,) = site.names()
+    assert later.endswith(f"(folder): once it works again: pickup.py copy {name} --target disk --to broken")
     assert site.listed("--target", "disk") == [(name, "complete")]
     assert not list(site.staging.iterdir())
     result = site.run("list", "--json", status=2)
     assert [each["target"] for each in result.json] == ["disk"]
     result = site.run("-q", "restore", "--to", site.folder / "restored", status=1)
     assert result.err == f"WARNING: target broken: Not a directory: {site.folder}/occupied\n"
+    (site.folder / "occupied").unlink()
+    site.run("copy", name, "--target", "disk", "--to", "broken")
+    site.run("verify", "all", "--target", "broken")
 
 
 def test_where_all_targets_fail_the_backup_is_kept_until_one_takes_the_next(site: Site) -> None:
