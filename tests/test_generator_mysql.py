@@ -696,8 +696,12 @@ def produce_in(folder: Path, config: Mapping[str, Any]) -> Produced:
     """Produce while the working folder is this one."""
     scratch = folder / "made"
     scratch.mkdir(exist_ok=True)
-    with contextlib.chdir(folder) if sys.version_info >= (3, 11) else contextlib.nullcontext():
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
         return produce("mysql", config, scratch)
+    finally:
+        os.chdir(before)
 
 
 @pytest.mark.parametrize(

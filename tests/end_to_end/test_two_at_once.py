@@ -82,6 +82,7 @@ def test_the_lock_of_a_killed_run_is_free_at_once(site: Site) -> None:
         site.run("-q")
     finally:
         subprocess.run(["kill", "-9", str(child)], check=True)
+        wait_until(lambda: not is_running(child), "the orphan is gone")
 
 
 def test_two_jobs_on_one_machine_do_not_wait_for_each_other(site: Site) -> None:
