@@ -26,8 +26,9 @@ def checksums(files: Iterable[StoredFile]) -> str:
 
 def _head(manifest: Manifest) -> str:
     title = printable(f"How to restore backup {manifest.id} of {manifest.job}")
-    methods = {artefact.compression for entry in manifest.entries for artefact in entry.artefacts}
-    programs = sorted({_PROGRAMS[method].split()[0] for method in methods} - {"cat"})
+    artefacts = [artefact for entry in manifest.entries for artefact in entry.artefacts]
+    programs = sorted({_PROGRAMS[artefact.compression].split()[0] for artefact in artefacts} - {"cat"})
+    tar = ["GNU tar"] if any(artefact.name.endswith(ARCHIVE_SUFFIX) for artefact in artefacts) else []
     return f"""{title}
 {"=" * len(title)}
 
@@ -39,7 +40,7 @@ With Pickup (in a checkout of it: pickup.py), and no config:
     pickup verify {manifest.id} --from .
     pickup restore {manifest.id} --from . --to {_RESTORED}
 
-Without Pickup, with nothing but {", ".join(["GNU tar", *programs, "sha256sum"])}. In this folder, check that all is
+Without Pickup, with nothing but {", ".join([*tar, *programs, "sha256sum"])}. In this folder, check that all is
 as it was stored:
 
     sha256sum -c SHA256SUMS
