@@ -171,7 +171,8 @@ def find_command(session: Session) -> None:
             [["TARGET", "BACKUP", "ENTRY", "SIZE", "MODIFIED", "FILE"], *(_found_as_row(*each) for each in found)]
         )
     if not found and session.report.exit_code == ExitCode.OK:
-        raise UsageError(f"no backup of job {reading.job} holds a file that matches {session.options.pattern!r}")
+        hint = "a pattern takes the whole name of a file: '*part*' finds a part; pickup.py list shows the backups"
+        raise UsageError(f"no backup of job {reading.job} holds a file that matches {session.options.pattern!r}", hint)
 
 
 def _found_as_json(backup: Backup, entry: EntryRecord, line: Listed) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Target(Store):
     def _no_root(self) -> StoreError:
         return StoreError(
             f"{self.config.path} does not exist",
-            hint=f"is the disk mounted? If it is gone for good: mkdir {self.config.path}",
+            hint=f"is the disk mounted? The first run makes it; if it is gone for good, mkdir {self.config.path}",
         )
 
     @contextmanager

@@ -164,7 +164,9 @@ def test_a_list_of_contents_that_is_damaged_costs_its_backup_only(searched: tupl
 
 def test_a_file_that_nowhere_is_found_is_said(searched: tuple[Path, list[str]]) -> None:
     home, _ = searched
-    with pytest.raises(UsageError, match=r"^no backup of job web01 holds a file that matches '\*\.php'$"):
+    with pytest.raises(
+        UsageError, match=r"^no backup of job web01 holds a file that matches '\*\.php'\nHint: a pattern"
+    ):
         carried_out(home, "find", "*.php")
     shutil.rmtree(home / "backups")
     done = carried_out(home, "find", "*.php")
