@@ -1,0 +1,125 @@
+"""A session with a host over SSH: its files by SFTP, and its shell where it has one. Here failures are explained."""
+
+import shlex
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pickup_core.api import StoreError
+from target_profiles._ssh_login import Login, bounded, connected, disconnect, library
+
+_SLOWEST_DISK = 10 * 2**20  # bytes a second: nothing is heard of a server that syncs or hashes a large file
+_PROBE = "sha256sum < /dev/null"
+_PROBE_ANSWER = b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+_LONGEST_ANSWER = 4096
+
+
+class Session:
+    """A connection that is logged in. `sftp` is paramiko's client, `has_shell` tells whether commands can be run.
+
+    A host without a shell may answer a command with a sentence, so what a harmless one prints is looked at.
+    """
+
+    def __init__(self, login: Login) -> None:
+        self._timeout = login.timeout
+        self._clients = connected(login)
+        try:
+            with explained("", self._timeout), bounded(self._client, self._timeout):
+                self.sftp = self._client.open_sftp()
+            self.wait_at_most(self._timeout)
+            status, printed, _ = self.run(_PROBE)
+            self.has_shell = status == 0 and printed.startswith(_PROBE_ANSWER)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _client(self) -> Any:
+        return self._clients[-1]
+
+    @property
+    def is_openssh(self) -> bool:
+        return "OpenSSH" in self._client.get_transport().remote_version
+
+    def close(self) -> None:
+        disconnect(self._clients)
+
+    def patience(self, size: int) -> float:
+        """Give how many seconds the server may be silent while it syncs or reads so many bytes."""
+        return self._timeout + size / _SLOWEST_DISK
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Bound each wait for an answer of SFTP."""
+        self.sftp.get_channel().settimeout(seconds)
+
+    @contextmanager
+    def script(self, text: str) -> Iterator[Any]:
+        """Run a script in the server's sh; give its channel, which is closed at the end. Its words must be quoted."""
+        with explained("", self._timeout), bounded(self._client, self._timeout):
+            channel = self._client.get_transport().open_session(timeout=self._timeout)
+        channel.settimeout(self._timeout)
+        try:
+            with explained("", self._timeout), bounded(self._client, self._timeout):
+                channel.exec_command(f"sh -c {shlex.quote(text)}")
+            yield channel
+        finally:
+            channel.close()
+
+    def end_of(self, channel: Any, seconds: float) -> tuple[int, str]:
+        """Wait for the end of a script; give its status and the beginning of what it says on stderr."""
+        with explained("", seconds):
+            if not channel.status_event.wait(seconds):
+                raise TimeoutError
+            return channel.recv_exit_status(), _text(channel.makefile_stderr("rb").read(_LONGEST_ANSWER))
+
+    def run(self, text: str, size: int = 0) -> tuple[int, bytes, str]:
+        """Run a script that prints little and reads so many bytes; give its status, stdout and stderr."""
+        seconds = self.patience(size)
+        with self.script(text) as channel, explained("", seconds):
+            channel.settimeout(seconds)
+            printed = channel.makefile("rb").read(_LONGEST_ANSWER)
+            status, said = self.end_of(channel, seconds)
+            return status, printed, said
+
+    def status_of(self, path: str) -> Any:
+        """Give what SFTP knows of a path, links not followed; None where there is nothing."""
+        try:
+            return self.sftp.lstat(path)
+        except FileNotFoundError:
+            return None
+
+    def is_folder(self, path: str) -> bool:
+        """Tell whether a folder is there, by a link or by itself."""
+        try:
+            return stat.S_ISDIR(self.sftp.stat(path).st_mode or 0)
+        except FileNotFoundError:
+            return False
+
+
+@contextmanager
+def explained(path: str, seconds: float) -> Iterator[None]:
+    """Let what paramiko raises be an `OSError` that names the path, or a `StoreError`."""
+    paramiko, about = library(), f"{path}: " if path else ""
+    try:
+        yield
+    except TimeoutError as error:
+        raise StoreError(
+            f"{about}the server has not answered within {seconds:g} seconds", hint="a larger timeout may help"
+        ) from error
+    except (paramiko.SSHException, EOFError) as error:
+        raise StoreError(f"{about}the connection has ended: {str(error) or type(error).__name__}") from error
+    except OSError as error:
+        if error.errno is None:  # SFTP has no word for most failures
+            raise StoreError(
+                f"{about}the server says: {_text(str(error).encode())}",
+                hint="is its disk full, or the quota of the account?",
+            ) from error
+        error.filename = error.filename or path or None
+        raise
+
+
+def _text(said: bytes) -> str:
+    """Give what a server says as one line without control characters."""
+    line = " ".join(said.decode("utf-8", "replace").split())
+    return "".join(character if character.isprintable() else "?" for character in line)
