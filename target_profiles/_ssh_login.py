@@ -146,6 +146,7 @@ def _socket(hop: _Hop, timeout: float) -> socket.socket:
             f"{hop.host} port {hop.port} cannot be reached: {error.strerror or error}",
             hint="is the host up, and does its firewall let this machine in?",
         ) from error
+    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a small file is some small packets in a row
     # paramiko tries for ever to send to a peer that takes nothing any more; this lets the kernel give up.
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout * 1000))

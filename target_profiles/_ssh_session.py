@@ -28,8 +28,7 @@ class Session:
             with explained("", self._timeout), bounded(self._client, self._timeout):
                 self.sftp = self._client.open_sftp()
             self.wait_at_most(self._timeout)
-            status, printed, _ = self.run(_PROBE)
-            self.has_shell = status == 0 and printed.startswith(_PROBE_ANSWER)
+            self.has_shell = self._finds_shell()
         except BaseException:
             self.close()
             raise
@@ -41,6 +40,13 @@ class Session:
     @property
     def is_openssh(self) -> bool:
         return "OpenSSH" in self._client.get_transport().remote_version
+
+    def _finds_shell(self) -> bool:
+        try:
+            status, printed, _ = self.run(_PROBE, "")
+        except StoreError:  # some servers refuse every command; where the connection has ended, SFTP will tell
+            return False
+        return status == 0 and printed.startswith(_PROBE_ANSWER)
 
     def close(self) -> None:
         disconnect(self._clients)
@@ -54,32 +60,37 @@ class Session:
         self.sftp.get_channel().settimeout(seconds)
 
     @contextmanager
-    def script(self, text: str) -> Iterator[Any]:
-        """Run a script in the server's sh; give its channel, which is closed at the end. Its words must be quoted."""
-        with explained("", self._timeout), bounded(self._client, self._timeout):
+    def script(self, text: str, path: str) -> Iterator[Any]:
+        """Run a script about a path in the server's sh; give its channel, which is closed at the end. The words in it
+        must be quoted.
+        """
+        with explained(path, self._timeout), bounded(self._client, self._timeout):
             channel = self._client.get_transport().open_session(timeout=self._timeout)
         channel.settimeout(self._timeout)
         try:
-            with explained("", self._timeout), bounded(self._client, self._timeout):
+            with explained(path, self._timeout), bounded(self._client, self._timeout):
                 channel.exec_command(f"sh -c {shlex.quote(text)}")
             yield channel
         finally:
             channel.close()
 
-    def end_of(self, channel: Any, seconds: float) -> tuple[int, str]:
-        """Wait for the end of a script; give its status and the beginning of what it says on stderr."""
-        with explained("", seconds):
+    def end_of(self, channel: Any, path: str, size: int = 0) -> tuple[int, str]:
+        """Wait for the end of a script that syncs or reads so many bytes; give its status and the beginning of what it
+        says on stderr.
+        """
+        seconds = self.patience(size)
+        with explained(path, seconds):
             if not channel.status_event.wait(seconds):
                 raise TimeoutError
             return channel.recv_exit_status(), _text(channel.makefile_stderr("rb").read(_LONGEST_ANSWER))
 
-    def run(self, text: str, size: int = 0) -> tuple[int, bytes, str]:
+    def run(self, text: str, path: str, size: int = 0) -> tuple[int, bytes, str]:
         """Run a script that prints little and reads so many bytes; give its status, stdout and stderr."""
         seconds = self.patience(size)
-        with self.script(text) as channel, explained("", seconds):
+        with self.script(text, path) as channel, explained(path, seconds):
             channel.settimeout(seconds)
             printed = channel.makefile("rb").read(_LONGEST_ANSWER)
-            status, said = self.end_of(channel, seconds)
+            status, said = self.end_of(channel, path, size)
             return status, printed, said
 
     def status_of(self, path: str) -> Any:

@@ -17,6 +17,7 @@ it has not, SFTP alone does. Both ways a file is private, never overwritten, and
 able to: an SFTP server other than OpenSSH is not asked to.
 """
 
+import errno
 import posixpath
 import re
 import shlex
@@ -116,7 +117,7 @@ class Target(Store):
             session.close()
 
     def create_root(self) -> None:
-        with self._connected() as session, self._explained(self.config.path):
+        with self._asking(self.config.path) as session:
             _make_folders(session, self.config.path)
 
     def put(self, path: str, stream: Readable) -> None:
@@ -131,14 +132,12 @@ class Target(Store):
                 raise StoreError(f"{path} was stored with {stored} bytes in place of {size}")
 
     def get(self, path: str) -> AbstractContextManager[Readable]:
-        with self._connected() as session:
+        with self._asking(path) as session:
             size = self._size_of(session, path)
-            with self._explained(path):
-                file = session.sftp.open(self._at(path), "r", 0)
-            return Reading(file, size, lambda: self._explained(path))
+            return Reading(session.sftp, session.sftp.open(self._at(path), "r", 0), size, lambda: self._asking(path))
 
     def listdir(self, folder: str = "") -> list[Item]:
-        with self._connected() as session, self._explained(folder):
+        with self._asking(folder) as session:
             try:
                 found = session.sftp.listdir_attr(self._at(folder))
             except FileNotFoundError:
@@ -147,7 +146,7 @@ class Target(Store):
             return [item for entry in found if (item := _item(entry))]
 
     def delete(self, path: str) -> None:
-        with self._connected() as session, self._explained(path):
+        with self._asking(path) as session:
             *parents, _ = _with_parents(path)
             for parent in parents:
                 status = session.status_of(self._at(parent))
@@ -157,10 +156,10 @@ class Target(Store):
                 self._require_root(session)
 
     def sha256(self, path: str) -> str:
-        with self._connected() as session:
+        with self._asking(path) as session:
             if session.has_shell:
                 size = self._size_of(session, path)
-                status, printed, said = session.run(f"sha256sum < {_quoted(self._at(path))}", size)
+                status, printed, said = session.run(f"sha256sum < {_quoted(self._at(path))}", path, size)
                 digest = printed[:64].decode("ascii", "replace")
                 if status != 0 or not re.fullmatch("[0-9a-f]{64}", digest):
                     raise StoreError(f"{path} could not be hashed by the server: {said}")
@@ -182,6 +181,12 @@ class Target(Store):
             self.close()
             raise
 
+    @contextmanager
+    def _asking(self, path: str) -> Iterator[Session]:
+        """Give the session, for what is asked about a path and reads no stream of others."""
+        with self._connected() as session, self._explained(path):
+            yield session
+
     def _login(self) -> Login:
         names = Login.__dataclass_fields__
         return Login(**{name: getattr(self.config, name) for name in names})
@@ -201,14 +206,13 @@ class Target(Store):
 
     def _size_of(self, session: Session, path: str) -> int:
         """Give a file's size. Raises `FileNotFoundError`, or `StoreError` for what is no regular file."""
-        with self._explained(path):
-            status = session.status_of(self._at(path))
-            if status is None:
-                self._require_root(session)
-                raise FileNotFoundError(2, "there is no such file", path)
-            if not stat.S_ISREG(status.st_mode or 0):
-                raise StoreError(f"{path} is not a regular file")
-            return int(status.st_size)
+        status = session.status_of(self._at(path))
+        if status is None:
+            self._require_root(session)
+            raise FileNotFoundError(errno.ENOENT, "there is no such file", path)
+        if not stat.S_ISREG(status.st_mode or 0):
+            raise StoreError(f"{path} is not a regular file")
+        return int(status.st_size)
 
     def _put_by_shell(self, session: Session, path: str, stream: Readable) -> int:
         """Let the server's cat write the file, and sync it and the folders above; give its size.
@@ -223,11 +227,11 @@ class Target(Store):
             + f"[ -e {file} ] || [ -L {file} ] && exit 1; set -C; "
             + f"{{ echo ready >&3; cat; }} 3>&1 > {file} && sync {file} {above}"
         )
-        with session.script(script) as channel:
+        with session.script(script, path) as channel:
             with self._explained(path):
                 is_ready = channel.makefile("rb").readline(len(_READY)) == _READY
             if not is_ready:
-                self._not_made(session, path, session.end_of(channel, self.config.timeout)[1])
+                self._not_made(session, path, session.end_of(channel, path)[1])
             size = 0
             while block := stream.read(BLOCK):
                 with self._explained(path):
@@ -235,7 +239,7 @@ class Target(Store):
                 size += len(block)
             with self._explained(path):
                 channel.shutdown_write()
-            status, said = session.end_of(channel, session.patience(size))
+            status, said = session.end_of(channel, path, size)
         if status != 0:
             raise StoreError(f"{path} was not stored: {said or 'the connection has ended'}")
         return size
@@ -245,45 +249,44 @@ class Target(Store):
         with self._explained(path):
             self._require_root(session)
             if session.status_of(self._at(path)):
-                raise FileExistsError(17, "exists already", path)
+                raise FileExistsError(errno.EEXIST, "exists already", path)
         raise StoreError(f"{path} could not be made: {said}", hint="may this account write there?")
 
     def _put_by_sftp(self, session: Session, path: str, stream: Readable) -> int:
         """Write the file by SFTP, many requests at a time, and let OpenSSH sync it; give its size."""
-        place = self._at(path)
         with self._explained(path):
             file = self._made(session, path)
-        try:
+            session.sftp.chmod(self._at(path), 0o600)
+        size, block = 0, stream.read(BLOCK)
+        while block:
+            following = stream.read(BLOCK)
             with self._explained(path):
-                session.sftp.chmod(place, 0o600)
-            size, block = 0, stream.read(BLOCK)
-            while block:
-                following = stream.read(BLOCK)
-                with self._explained(path):
-                    file.set_pipelined(bool(following))  # the last write waits for the answers to all before it
-                    file.write(block)
-                size, block = size + len(block), following
-            with self._explained(path):
-                if session.is_openssh:
-                    session.wait_at_most(session.patience(size))
-                    session.sftp._request(_EXTENDED, _FSYNC, file.handle)  # noqa: SLF001 - there is no public call
-                    session.wait_at_most(self.config.timeout)
-        finally:
+                file.set_pipelined(bool(following))  # the last write waits for the answers to all before it
+                file.write(block)
+            size, block = size + len(block), following
+        with self._explained(path):
+            if session.is_openssh:
+                session.wait_at_most(session.patience(size))
+                session.sftp._request(_EXTENDED, _FSYNC, file.handle)  # noqa: SLF001 - there is no public call
+                session.wait_at_most(self.config.timeout)
             file.close()
         return size
 
     def _made(self, session: Session, path: str) -> Any:
         """Make a file that is not there, and the folders above it; give it open for writing."""
-        place = self._at(path)
         try:
-            return session.sftp.open(place, "wx", 0)
+            return self._new_file(session, path)
         except FileNotFoundError:
             self._require_root(session)
-            _make_folders(session, posixpath.dirname(place), self.config.path)
-            return session.sftp.open(place, "wx", 0)
-        except OSError as error:
-            if error.errno is None and session.status_of(place):
-                raise FileExistsError(17, "exists already", path) from error
+            _make_folders(session, posixpath.dirname(self._at(path)), self.config.path)
+            return self._new_file(session, path)
+
+    def _new_file(self, session: Session, path: str) -> Any:
+        try:
+            return session.sftp.open(self._at(path), "wx", 0)
+        except OSError as error:  # SFTP has no word for a name that is taken
+            if error.errno is None and session.status_of(self._at(path)):
+                raise FileExistsError(errno.EEXIST, "exists already", path) from error
             raise
 
 

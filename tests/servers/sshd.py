@@ -16,7 +16,7 @@ from tests.servers.running import free_port, required, running
 SHELL, SFTP = "pickup-shell", "pickup-sftp"
 PASSWORD = "correct:horse\\battery"
 _IDS = {SHELL: 61201, SFTP: 61202}
-_TOUCH = """
+_IN_ITS_OWN_SPACE = """
 set -e
 mount --bind "$1/passwd" /etc/passwd
 mount --bind "$1/group" /etc/group
@@ -76,8 +76,8 @@ def fingerprint(public_key: Path) -> str:
     return shown.stdout.split()[1]
 
 
-def make_key(path: Path, passphrase: str = "") -> Path:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", path], check=True)
+def make_key(path: Path, passphrase: str = "", kind: str = "ed25519") -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", path], check=True)
     return path
 
 
@@ -100,7 +100,7 @@ def sshd() -> Iterator[Server]:
         (folder / "authorized_keys").write_text(public)
         (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {' '.join(host_key)}\n")
         (folder / "conf").write_text(_CONFIG.format(folder=folder, port=port))
-        command = ["unshare", "--mount", "sh", "-c", _TOUCH, "sh", str(folder), required("sshd"), "-D", "-e", "-f",
+        command = ["unshare", "--mount", "sh", "-c", _IN_ITS_OWN_SPACE, "sh", str(folder), required("sshd"), "-D", "-e", "-f",
                    str(folder / "conf")]  # fmt: skip
         with running(command, port, folder / "log") as pid:
             yield Server(folder, port, pid)
