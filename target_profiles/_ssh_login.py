@@ -224,6 +224,8 @@ def _load_host_keys(client: Any, path: Path) -> None:
         client.load_system_host_keys(str(path))
     except FileNotFoundError:
         return
+    except library().hostkeys.InvalidHostKey as error:
+        raise StoreError(f"{path} has a line that is no host key: {error.line.strip()[:100]}") from error
 
 
 class _KnownAlone:
@@ -279,6 +281,9 @@ def _refused(hop: _Hop, error: Exception) -> StoreError:
         return StoreError(
             f"{place} does not let {user} in: {error}", hint="try the same with ssh; its log on the host says why"
         )
+    if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+        hint = "is its SSH server years old? Keys by SHA-1 (ssh-rsa) and DSA are refused"
+        return StoreError(f"{place} and Pickup have no method in common: {error}", hint=hint)
     if "No authentication methods" in str(error):
         return StoreError(f"there is no key and no password for {user} at {place}", hint="give a key_file")
     return StoreError(f"no connection to {place}: {str(error) or type(error).__name__}", hint="is it an SSH server?")

@@ -3,7 +3,7 @@
 import shlex
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from pickup_core.api import StoreError
@@ -22,12 +22,13 @@ class Session:
     """
 
     def __init__(self, login: Login) -> None:
+        self._host = login.host
         self._timeout = login.timeout
         self._clients = connected(login)
         try:
-            with explained("", self._timeout), bounded(self._client, self._timeout):
+            with self.asking(""), bounded(self._client, self._timeout):
                 self.sftp = self._client.open_sftp()
-            self.wait_at_most(self._timeout)
+            self.sftp.get_channel().settimeout(self._timeout)
             self.has_shell = self._finds_shell()
         except BaseException:
             self.close()
@@ -55,20 +56,24 @@ class Session:
         """Give how many seconds the server may be silent while it syncs or reads so many bytes."""
         return self._timeout + size / _SLOWEST_DISK
 
-    def wait_at_most(self, seconds: float) -> None:
-        """Bound each wait for an answer of SFTP."""
-        self.sftp.get_channel().settimeout(seconds)
+    @contextmanager
+    def patient(self, size: int) -> Iterator[None]:
+        """Let SFTP wait longer for an answer, as `patience` says."""
+        channel = self.sftp.get_channel()
+        channel.settimeout(self.patience(size))
+        yield
+        channel.settimeout(self._timeout)
 
     @contextmanager
     def script(self, text: str, path: str) -> Iterator[Any]:
         """Run a script about a path in the server's sh; give its channel, which is closed at the end. The words in it
         must be quoted.
         """
-        with explained(path, self._timeout), bounded(self._client, self._timeout):
+        with self.asking(path), bounded(self._client, self._timeout):
             channel = self._client.get_transport().open_session(timeout=self._timeout)
         channel.settimeout(self._timeout)
         try:
-            with explained(path, self._timeout), bounded(self._client, self._timeout):
+            with self.asking(path), bounded(self._client, self._timeout):
                 channel.exec_command(f"sh -c {shlex.quote(text)}")
             yield channel
         finally:
@@ -107,6 +112,18 @@ class Session:
         except FileNotFoundError:
             return False
 
+    def require_root(self, root: str) -> None:
+        """Raise `StoreError` where the root of the target is not there."""
+        if not self.is_folder(root):
+            raise StoreError(
+                f"{root} does not exist at {self._host}",
+                hint=f"is the disk mounted there? If it is gone for good: mkdir {shlex.quote(root)}",
+            )
+
+    def asking(self, path: str) -> AbstractContextManager[None]:
+        """Give the context in which the server is asked about a path: it explains failures."""
+        return explained(path, self._timeout)
+
 
 @contextmanager
 def explained(path: str, seconds: float) -> Iterator[None]:
@@ -128,6 +145,11 @@ def explained(path: str, seconds: float) -> Iterator[None]:
             ) from error
         error.filename = error.filename or path or None
         raise
+
+
+def quoted(path: str) -> str:
+    """Give a path as a word of a script, which no program takes for an option."""
+    return shlex.quote(path if path.startswith("/") else f"./{path}")
 
 
 def _text(said: bytes) -> str:

@@ -20,26 +20,21 @@ able to: an SFTP server other than OpenSSH is not asked to.
 import errno
 import posixpath
 import re
-import shlex
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from pickup_core.api import BLOCK, Item, Options, Readable, Secret, Store, StoreError
+from pickup_core.api import Item, Options, Readable, Secret, Store, StoreError
 from target_profiles._ssh_login import Login
 from target_profiles._ssh_reading import Reading
-from target_profiles._ssh_session import Session, explained
+from target_profiles._ssh_session import Session, quoted
+from target_profiles._ssh_writing import make_folders, write_by_sftp, write_by_shell
 
 API_VERSION = (1, 0)
-
-_READY = b"ready\n"
-_PACKET = 32 * 1024  # what an SSH server takes at a time
-_FSYNC = "fsync@openssh.com"
-_EXTENDED = 200  # SSH_FXP_EXTENDED of the SFTP protocol
 
 
 class Config(Options):
@@ -118,15 +113,13 @@ class Target(Store):
 
     def create_root(self) -> None:
         with self._asking(self.config.path) as session:
-            _make_folders(session, self.config.path)
+            make_folders(session, self.config.path)
 
     def put(self, path: str, stream: Readable) -> None:
         with self._connected() as session:
-            if session.has_shell:
-                size = self._put_by_shell(session, path, stream)
-            else:
-                size = self._put_by_sftp(session, path, stream)
-            with self._explained(path):
+            write = write_by_shell if session.has_shell else write_by_sftp
+            size = write(session, self.config.path, path, stream)
+            with session.asking(path):
                 stored = session.sftp.stat(self._at(path)).st_size
             if stored != size:
                 raise StoreError(f"{path} was stored with {stored} bytes in place of {size}")
@@ -141,7 +134,7 @@ class Target(Store):
             try:
                 found = session.sftp.listdir_attr(self._at(folder))
             except FileNotFoundError:
-                self._require_root(session)
+                session.require_root(self.config.path)
                 return []
             return [item for entry in found if (item := _item(entry))]
 
@@ -153,13 +146,13 @@ class Target(Store):
                 if status and not stat.S_ISDIR(status.st_mode or 0):
                     raise StoreError(f"{parent} is not a folder; nothing is deleted through it")
             if not _remove(session, self._at(path)):
-                self._require_root(session)
+                session.require_root(self.config.path)
 
     def sha256(self, path: str) -> str:
         with self._asking(path) as session:
             if session.has_shell:
                 size = self._size_of(session, path)
-                status, printed, said = session.run(f"sha256sum < {_quoted(self._at(path))}", path, size)
+                status, printed, said = session.run(f"sha256sum < {quoted(self._at(path))}", path, size)
                 digest = printed[:64].decode("ascii", "replace")
                 if status != 0 or not re.fullmatch("[0-9a-f]{64}", digest):
                     raise StoreError(f"{path} could not be hashed by the server: {said}")
@@ -184,121 +177,25 @@ class Target(Store):
     @contextmanager
     def _asking(self, path: str) -> Iterator[Session]:
         """Give the session, for what is asked about a path and reads no stream of others."""
-        with self._connected() as session, self._explained(path):
+        with self._connected() as session, session.asking(path):
             yield session
 
     def _login(self) -> Login:
         names = Login.__dataclass_fields__
         return Login(**{name: getattr(self.config, name) for name in names})
 
-    def _explained(self, path: str) -> AbstractContextManager[None]:
-        return explained(path, self.config.timeout)
-
     def _at(self, path: str) -> str:
         return posixpath.join(self.config.path, path) if path else self.config.path
-
-    def _require_root(self, session: Session) -> None:
-        if not session.is_folder(self.config.path):
-            raise StoreError(
-                f"{self.config.path} does not exist at {self.config.host}",
-                hint=f"is the disk mounted there? If it is gone for good: mkdir {shlex.quote(self.config.path)}",
-            )
 
     def _size_of(self, session: Session, path: str) -> int:
         """Give a file's size. Raises `FileNotFoundError`, or `StoreError` for what is no regular file."""
         status = session.status_of(self._at(path))
         if status is None:
-            self._require_root(session)
+            session.require_root(self.config.path)
             raise FileNotFoundError(errno.ENOENT, "there is no such file", path)
         if not stat.S_ISREG(status.st_mode or 0):
             raise StoreError(f"{path} is not a regular file")
         return int(status.st_size)
-
-    def _put_by_shell(self, session: Session, path: str, stream: Readable) -> int:
-        """Let the server's cat write the file, and sync it and the folders above; give its size.
-
-        The script says that it is ready when the file is made, so that nothing makes it after it was deleted.
-        """
-        parents = [self._at(parent) for parent in _with_parents(path)[:-1]]
-        file, above = _quoted(self._at(path)), " ".join(map(_quoted, [*reversed(parents), self.config.path]))
-        script = (
-            f"umask 077; [ -d {_quoted(self.config.path)} ] || exit 1; "
-            + (f"mkdir -p {_quoted(parents[-1])} || exit 1; " if parents else "")
-            + f"[ -e {file} ] || [ -L {file} ] && exit 1; set -C; "
-            + f"{{ echo ready >&3; cat; }} 3>&1 > {file} && sync {file} {above}"
-        )
-        with session.script(script, path) as channel:
-            with self._explained(path):
-                is_ready = channel.makefile("rb").readline(len(_READY)) == _READY
-            if not is_ready:
-                self._not_made(session, path, session.end_of(channel, path)[1])
-            size = 0
-            while block := stream.read(BLOCK):
-                with self._explained(path):
-                    _send(channel, block)
-                size += len(block)
-            with self._explained(path):
-                channel.shutdown_write()
-            status, said = session.end_of(channel, path, size)
-        if status != 0:
-            raise StoreError(f"{path} was not stored: {said or 'the connection has ended'}")
-        return size
-
-    def _not_made(self, session: Session, path: str, said: str) -> None:
-        """Raise what explains that a file could not be made."""
-        with self._explained(path):
-            self._require_root(session)
-            if session.status_of(self._at(path)):
-                raise FileExistsError(errno.EEXIST, "exists already", path)
-        raise StoreError(f"{path} could not be made: {said}", hint="may this account write there?")
-
-    def _put_by_sftp(self, session: Session, path: str, stream: Readable) -> int:
-        """Write the file by SFTP, many requests at a time, and let OpenSSH sync it; give its size."""
-        with self._explained(path):
-            file = self._made(session, path)
-            session.sftp.chmod(self._at(path), 0o600)
-        size, block = 0, stream.read(BLOCK)
-        while block:
-            following = stream.read(BLOCK)
-            with self._explained(path):
-                file.set_pipelined(bool(following))  # the last write waits for the answers to all before it
-                file.write(block)
-            size, block = size + len(block), following
-        with self._explained(path):
-            if session.is_openssh:
-                session.wait_at_most(session.patience(size))
-                session.sftp._request(_EXTENDED, _FSYNC, file.handle)  # noqa: SLF001 - there is no public call
-                session.wait_at_most(self.config.timeout)
-            file.close()
-        return size
-
-    def _made(self, session: Session, path: str) -> Any:
-        """Make a file that is not there, and the folders above it; give it open for writing."""
-        try:
-            return self._new_file(session, path)
-        except FileNotFoundError:
-            self._require_root(session)
-            _make_folders(session, posixpath.dirname(self._at(path)), self.config.path)
-            return self._new_file(session, path)
-
-    def _new_file(self, session: Session, path: str) -> Any:
-        try:
-            return session.sftp.open(self._at(path), "wx", 0)
-        except OSError as error:  # SFTP has no word for a name that is taken
-            if error.errno is None and session.status_of(self._at(path)):
-                raise FileExistsError(errno.EEXIST, "exists already", path) from error
-            raise
-
-
-def _quoted(path: str) -> str:
-    """Give a path as a word of a script, which no program takes for an option."""
-    return shlex.quote(path if path.startswith("/") else f"./{path}")
-
-
-def _send(channel: Any, block: bytes) -> None:
-    view = memoryview(block)
-    while view:
-        view = view[channel.send(view[:_PACKET]) :]
 
 
 def _with_parents(path: str) -> list[str]:
@@ -307,32 +204,18 @@ def _with_parents(path: str) -> list[str]:
     return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
-def _make_folders(session: Session, path: str, above: str = "") -> None:
-    """Make a folder, private, and those that are missing above it."""
-    if path in ("", above) or session.is_folder(path):
-        return
-    _make_folders(session, posixpath.dirname(path), above)
-    try:
-        session.sftp.mkdir(path, 0o700)
-    except OSError:
-        if not session.is_folder(path):  # another run may have made it meanwhile
-            raise
-
-
 def _remove(session: Session, path: str) -> bool:
     """Remove a file, a link, or a folder and all that is in it; tell whether there was one."""
     status = session.status_of(path)
     if status is None:
         return False
-    try:
+    with suppress(FileNotFoundError):  # somebody else was faster
         if stat.S_ISDIR(status.st_mode or 0):
             for entry in session.sftp.listdir_attr(path):
                 _remove(session, f"{path}/{entry.filename}")
             session.sftp.rmdir(path)
         else:
             session.sftp.remove(path)
-    except FileNotFoundError:
-        return True
     return True
 
 

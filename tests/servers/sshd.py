@@ -1,4 +1,6 @@
-"""A real OpenSSH server that serves two users: one with a shell, and one that is shut into a folder with SFTP alone."""
+"""A real OpenSSH server that serves three users: one with a shell, one that is shut into a folder with SFTP alone, and
+one that may not delete there.
+"""
 
 import contextlib
 import os
@@ -13,9 +15,10 @@ import pytest
 
 from tests.servers.running import free_port, required, running
 
-SHELL, SFTP = "pickup-shell", "pickup-sftp"
+SHELL, SFTP, APPENDING = "pickup-shell", "pickup-sftp", "pickup-append"
 PASSWORD = "correct:horse\\battery"
-_IDS = {SHELL: 61201, SFTP: 61202}
+_HOMES = {SHELL: "home", SFTP: "jail/home", APPENDING: "jail/appending"}
+_FIRST_ID = 61201
 _IN_ITS_OWN_SPACE = """
 set -e
 mount --bind "$1/passwd" /etc/passwd
@@ -37,7 +40,7 @@ class Server:
     pid: int
 
     def home(self, user: str) -> Path:
-        return self.folder / ("home" if user == SHELL else "jail/home")
+        return self.folder / _HOMES[user]
 
     @property
     def key(self) -> Path:
@@ -88,7 +91,7 @@ def sshd() -> Iterator[Server]:
     Only root may do that; for others the test is skipped.
     """
     if os.geteuid() != 0:
-        pytest.skip("only root can run a server for two users")
+        pytest.skip("only root can run a server for several users")
     # Not below /tmp: all that is above the jail must belong to root, and nobody else may write there.
     with tempfile.TemporaryDirectory(prefix="pickup-sshd-", dir="/run") as name:
         folder, port = Path(name), free_port()
@@ -112,15 +115,13 @@ def _write_users(folder: Path) -> None:
     )
     secret = shown.stdout.strip()
     passwd, group, shadow = (Path("/etc", name).read_text() for name in ("passwd", "group", "shadow"))
-    for user, home, shell in ((SHELL, folder / "home", "/bin/sh"), (SFTP, Path("/home"), "/bin/sh")):
-        number = _IDS[user]
-        passwd += f"{user}:x:{number}:{number}::{home}:{shell}\n"
+    for number, (user, home) in enumerate(_HOMES.items(), _FIRST_ID):
+        seen_as = folder / home if user == SHELL else home.removeprefix("jail")
+        passwd += f"{user}:x:{number}:{number}::{seen_as}:/bin/sh\n"
         group += f"{user}:x:{number}:\n"
         shadow += f"{user}:{secret}:19000:0:99999:7:::\n"
-        there = folder / ("home" if user == SHELL else "jail/home")
-        there.mkdir(parents=True)
-        (there / "small").mkdir()
-        os.chown(there, number, number)
+        (folder / home / "small").mkdir(parents=True)
+        os.chown(folder / home, number, number)
     for name, text, mode in (("passwd", passwd, 0o644), ("group", group, 0o644), ("shadow", shadow, 0o600)):
         (folder / name).write_text(text)
         (folder / name).chmod(mode)
@@ -136,11 +137,14 @@ StrictModes no
 UsePAM no
 PasswordAuthentication yes
 KbdInteractiveAuthentication no
-AllowUsers {SHELL} {SFTP}
+AllowUsers {" ".join(_HOMES)}
 UseDNS no
 MaxStartups 100
 Subsystem sftp internal-sftp
 Match User {SFTP}
     ChrootDirectory {{folder}}/jail
     ForceCommand internal-sftp
+Match User {APPENDING}
+    ChrootDirectory {{folder}}/jail
+    ForceCommand internal-sftp -u 0077 -P remove,rmdir,rename,posix-rename,setstat,fsetstat
 """
