@@ -48,8 +48,8 @@ def _script(root: str, path: str) -> str:
     steps = [
         "umask 077",
         f"[ -d {quoted(root)} ] || exit 1",
-        *(f"mkdir -p {quoted(parent)} || exit 1" for parent in parents[-1:]),
         f"[ -e {file} ] || [ -L {file} ] && exit 1",
+        *(f"mkdir -p {quoted(parent)} || exit 1" for parent in parents[-1:]),
         "set -C",  # where the file appears meanwhile, > fails
         f"{{ echo ready >&3; cat; }} 3>&1 > {file} && sync {file} {above}",
     ]

@@ -24,11 +24,12 @@ from pickup_core.catalogue import Catalogue
 from pickup_core.errors import StoreError
 from pickup_core.store import BLOCK, Item, Store
 from pickup_core.verify import verify
+from target_profiles._ssh_writing import _script
 from target_profiles.ssh import Config, Target
 from tests.places import JOB, NIGHT, content, make_backup, put, store_backup, store_nights, tree
 from tests.servers.proxy import cutting_proxy
 from tests.servers.running import free_port
-from tests.servers.sshd import APPENDING, PASSWORD, SFTP, SHELL, Server, fingerprint, make_key, sshd
+from tests.servers.sshd import APPENDING, LYING, PASSWORD, SFTP, SHELL, Server, fingerprint, make_key, sshd
 from tests.target_contract import Connect, Pieces, TargetContract
 
 _numbers = itertools.count()
@@ -120,6 +121,21 @@ def test_of_two_that_put_one_file_one_wins(server: Server, target: Store, user: 
         winner, _ = sorted(outcomes)
         assert sorted(outcomes)[1] == "exists"
         assert content(target, f"web01/{number}") == winner.encode() * 100_000
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_a_file_that_appears_in_the_last_moment_is_not_overwritten(tmp_path: Path, shell: str) -> None:
+    """T7: the script itself, in which mkdir is one that makes the file too."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "mkdir").write_text('#!/bin/sh\n/bin/mkdir "$@"\nprintf theirs > root/web01/file\n')
+    (tmp_path / "mkdir").chmod(0o755)
+    done = subprocess.run(
+        [shell, "-c", _script("root", "web01/file")], cwd=tmp_path, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        input=b"ours", capture_output=True, check=False, timeout=20,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert done.stdout == b""
+    assert (tmp_path / "root/web01/file").read_text() == "theirs"
 
 
 @BOTH
@@ -505,7 +521,26 @@ def test_a_connection_that_is_cut_anywhere_leaves_no_backup_that_is_not_whole(
     assert [verify(backup) for backup in Catalogue("there", target).backups(JOB)] == [[]]
 
 
-# Accounts that may not, and full disks
+# Servers that lie, accounts that may not, and full disks
+
+
+def test_a_server_that_stores_fewer_bytes_than_it_says_is_told(server: Server) -> None:
+    """T5"""
+    with target_at(server, LYING) as target:
+        target.create_root()
+        put(target, "web01/file", b"1" * 100_000)
+        with pytest.raises(StoreError, match="web01/more was stored with 100000 bytes in place of 100001"):
+            put(target, "web01/more", b"1" * 100_001)
+
+
+def test_a_server_that_stores_other_bytes_is_told_by_reading_back(server: Server, tmp_path: Path) -> None:
+    """T6"""
+    with target_at(server, LYING) as target:
+        target.create_root()
+        made = make_backup(tmp_path / "made", contents={"folder/www": b"x"})
+        with pytest.raises(StoreError, match="was stored with another content"):
+            store_backup(target, made, read_back=True)
+        assert Catalogue("there", target).backups(JOB) == []
 
 
 @BOTH

@@ -1,5 +1,5 @@
-"""A real OpenSSH server that serves three users: one with a shell, one that is shut into a folder with SFTP alone, and
-one that may not delete there.
+"""A real OpenSSH server that serves four users: one with a shell, one whose shell loses and changes bytes, one that is
+shut into a folder with SFTP alone, and one that may not delete there.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ import pytest
 
 from tests.servers.running import free_port, required, running
 
-SHELL, SFTP, APPENDING = "pickup-shell", "pickup-sftp", "pickup-append"
+SHELL, LYING, SFTP, APPENDING = "pickup-shell", "pickup-lies", "pickup-sftp", "pickup-append"
 PASSWORD = "correct:horse\\battery"
-_HOMES = {SHELL: "home", SFTP: "jail/home", APPENDING: "jail/appending"}
+_HOMES = {SHELL: "home", LYING: "lying", SFTP: "jail/home", APPENDING: "jail/appending"}
 _FIRST_ID = 61201
 _IN_ITS_OWN_SPACE = """
 set -e
@@ -102,6 +102,8 @@ def sshd() -> Iterator[Server]:
         public = make_key(folder / "key").with_suffix(".pub").read_text()
         (folder / "authorized_keys").write_text(public)
         (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {' '.join(host_key)}\n")
+        _write_program(folder / "lies", _LIES.format(folder=folder))
+        _write_program(folder / "programs/cat", "exec tr x y | exec head -c 100000\n")
         (folder / "conf").write_text(_CONFIG.format(folder=folder, port=port))
         command = ["unshare", "--mount", "sh", "-c", _IN_ITS_OWN_SPACE, "sh", str(folder), required("sshd"), "-D", "-e", "-f",
                    str(folder / "conf")]  # fmt: skip
@@ -116,7 +118,7 @@ def _write_users(folder: Path) -> None:
     secret = shown.stdout.strip()
     passwd, group, shadow = (Path("/etc", name).read_text() for name in ("passwd", "group", "shadow"))
     for number, (user, home) in enumerate(_HOMES.items(), _FIRST_ID):
-        seen_as = folder / home if user == SHELL else home.removeprefix("jail")
+        seen_as = f"/{home.removeprefix('jail/')}" if home.startswith("jail/") else folder / home
         passwd += f"{user}:x:{number}:{number}::{seen_as}:/bin/sh\n"
         group += f"{user}:x:{number}:\n"
         shadow += f"{user}:{secret}:19000:0:99999:7:::\n"
@@ -127,6 +129,18 @@ def _write_users(folder: Path) -> None:
         (folder / name).chmod(mode)
 
 
+def _write_program(path: Path, script: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}")
+    path.chmod(0o755)
+
+
+_LIES = """
+case $SSH_ORIGINAL_COMMAND in
+    *sftp*) exec /usr/lib/openssh/sftp-server ;;
+    *) PATH={folder}/programs:$PATH exec sh -c "$SSH_ORIGINAL_COMMAND" ;;
+esac
+"""
 _CONFIG = f"""
 ListenAddress 127.0.0.1
 Port {{port}}
@@ -141,6 +155,8 @@ AllowUsers {" ".join(_HOMES)}
 UseDNS no
 MaxStartups 100
 Subsystem sftp internal-sftp
+Match User {LYING}
+    ForceCommand {{folder}}/lies
 Match User {SFTP}
     ChrootDirectory {{folder}}/jail
     ForceCommand internal-sftp
