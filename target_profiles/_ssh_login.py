@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 import socket
 import stat
@@ -65,8 +66,8 @@ def connected(login: Login) -> list[Any]:
     Raises `StoreError` or `OSError`. No credential is sent to a host whose key is not the known one.
     """
     clients: list[Any] = []
+    hops = _hops(login)
     try:
-        hops = _hops(login)
         for hop in hops:
             is_last = hop is hops[-1]
             wire = _channel(clients[-1], hop, login.timeout) if clients else _socket(hop, login.timeout)
@@ -103,26 +104,40 @@ def bounded(client: Any, seconds: float) -> Iterator[None]:
 
 
 def _hops(login: Login) -> list[_Hop]:
-    known = _ssh_config(login.ssh_config)
-    found = known.lookup(login.host)
+    """Give the hosts to jump over, and last the host itself."""
+    paramiko = library()
+    try:
+        known = paramiko.SSHConfig.from_text(_config_text(login.ssh_config))
+        found = known.lookup(login.host)
+        jumps = [jump.strip() for jump in found.get("proxyjump", "none").split(",")]
+        hops = [_jump(known, jump) for jump in jumps if jump.lower() != "none"]
+        last = _hop(found, login.port, login.user, login.key_file)
+    except (paramiko.SSHException, OSError, ValueError) as error:
+        raise StoreError(f"{login.ssh_config} cannot be used for {login.host}: {error}") from error
     if found.get("proxycommand", "none").lower() != "none":
         raise StoreError(
             f"{login.ssh_config} names a ProxyCommand for {login.host}, which Pickup does not run",
             hint="use ProxyJump, or name the host itself in the config",
         )
-    jumps = [jump for jump in found.get("proxyjump", "none").split(",") if jump.strip().lower() != "none"]
-    hops = [_jump(known, jump.strip()) for jump in jumps]
-    return [*hops, _hop(found, login.port, login.user, login.key_file)]
+    return [*hops, last]
 
 
-def _ssh_config(path: Path) -> Any:
-    paramiko = library()
-    try:
-        return paramiko.SSHConfig.from_path(str(path))
-    except FileNotFoundError:
-        return paramiko.SSHConfig()
-    except paramiko.ConfigParseError as error:
-        raise StoreError(f"{path} cannot be read: {error}") from error
+def _config_text(path: Path) -> str:
+    """Give what ~/.ssh/config says, nothing where there is none. Raises `StoreError` where it would run a program."""
+    if not path.exists():
+        return ""
+    _require_ours(path)
+    text = path.read_text(encoding="utf-8")
+    if re.search(r"(?im)^\s*match\b.*\bexec\b", text):
+        raise StoreError(f"{path} has a Match exec, which Pickup does not run", hint="name another file as ssh_config")
+    return text
+
+
+def _require_ours(path: Path) -> None:
+    """Raise `StoreError` where others could have written a file that we believe."""
+    status = path.stat()
+    if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o022:
+        raise StoreError(f"{path} can be written by others", hint=f"chmod 600 {shlex.quote(str(path))}")
 
 
 def _jump(known: Any, text: str) -> _Hop:
@@ -216,11 +231,7 @@ def _transport(wire: Any, disabled_algorithms: Any = None) -> Any:
 def _load_host_keys(client: Any, path: Path) -> None:
     """Load a known_hosts file. Raises `StoreError` where others could have written it."""
     try:
-        status = path.stat()
-        if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o022:
-            raise StoreError(
-                f"{path} can be written by others, so it proves nothing", hint=f"chmod 600 {shlex.quote(str(path))}"
-            )
+        _require_ours(path)
         client.load_system_host_keys(str(path))
     except FileNotFoundError:
         return

@@ -22,11 +22,14 @@ from pydantic import ValidationError
 
 from pickup_core.catalogue import Catalogue
 from pickup_core.errors import StoreError
+from pickup_core.prune import prune
+from pickup_core.retention import Policy
 from pickup_core.store import BLOCK, Item, Store
 from pickup_core.verify import verify
+from target_profiles import folder
 from target_profiles._ssh_writing import _script
 from target_profiles.ssh import Config, Target
-from tests.places import JOB, NIGHT, content, make_backup, put, store_backup, store_nights, tree
+from tests.places import JOB, MACHINE, NIGHT, Watched, content, make_backup, put, store_backup, store_nights, tree
 from tests.servers.proxy import cutting_proxy
 from tests.servers.running import free_port
 from tests.servers.sshd import APPENDING, LYING, PASSWORD, SFTP, SHELL, Server, fingerprint, make_key, sshd
@@ -192,12 +195,15 @@ def test_a_fingerprint_can_be_pinned(server: Server, tmp_path: Path) -> None:
     assert f"is ssh-ed25519 {server.fingerprint}, not the pinned {other}" in error.message
 
 
-def test_a_file_of_host_keys_that_others_can_write_is_not_believed(server: Server, tmp_path: Path) -> None:
-    known = tmp_path / "known_hosts"
-    known.write_text(server.known_hosts.read_text())
-    known.chmod(0o666)
-    error = refusal(target_at(server, known_hosts=known))
-    assert error.message == f"{known} can be written by others, so it proves nothing"
+@pytest.mark.parametrize("option", ["known_hosts", "ssh_config"])
+def test_a_file_that_others_can_write_is_not_believed(server: Server, tmp_path: Path, option: str) -> None:
+    file = tmp_path / "file"
+    file.write_text(server.known_hosts.read_text() if option == "known_hosts" else "Host x\n")
+    file.chmod(0o666)
+    assert refusal(target_at(server, **{option: file})).message == f"{file} can be written by others"
+    file.chmod(0o644)
+    with target_at(server, **{option: file}):
+        pass
 
 
 def test_a_line_that_is_no_host_key_is_told(server: Server, tmp_path: Path) -> None:
@@ -321,11 +327,19 @@ def test_a_jump_checks_the_host_key_too_and_gets_no_password(server: Server, tmp
     assert not re.search("(Accepted|Failed) password", server.log()[before:])
 
 
-def test_a_proxy_command_is_not_run(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "config").write_text(f"Host nas\n ProxyCommand touch {tmp_path}/ran\n")
+@pytest.mark.parametrize("line", ["ProxyCommand touch {}/ran", "Match host x exec 'touch {}/ran'", " MATCH EXEC {}"])
+def test_a_command_in_the_config_of_ssh_is_not_run(server: Server, tmp_path: Path, line: str) -> None:
+    (tmp_path / "config").write_text(f"Host nas\n{line.format(tmp_path)}\n")
     error = refusal(target_at(server, host="nas", ssh_config=tmp_path / "config"))
-    assert "ProxyCommand" in error.message
+    assert "which Pickup does not run" in error.message
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("line", ["Port many", "Host"])
+def test_a_config_of_ssh_that_cannot_be_used_is_told(server: Server, tmp_path: Path, line: str) -> None:
+    (tmp_path / "config").write_text(f"{line}\n")
+    error = refusal(target_at(server, port=None, ssh_config=tmp_path / "config"))
+    assert error.message.startswith(f"{tmp_path}/config cannot be used for 127.0.0.1: ")
 
 
 @pytest.mark.parametrize(
@@ -585,3 +599,27 @@ def test_a_full_disk_costs_the_new_backup_alone(server: Server, user: str, tmp_p
             assert re.search("No space left|disk full", str(caught.value))
             assert tree(target) == before
         assert [verify(backup) for backup in Catalogue("there", target).backups(JOB)] == [[]]
+
+
+# Many backups
+
+
+@pytest.mark.slow
+@BOTH
+def test_of_500_backups_the_right_ones_are_pruned(server: Server, target: Target, user: str, tmp_path: Path) -> None:
+    """I3: after one listing, and nothing else is touched."""
+    root = root_of(server, target, user)
+    with folder.Target(folder.Config(path=root)) as local:
+        nights = store_nights(local, tmp_path / "nights", 500)
+        put(local, f"{JOB}/notes.txt", b"not ours")
+    owner = root.stat()
+    for path in root.rglob("*"):
+        os.chown(path, owner.st_uid, owner.st_gid)
+    watched = Watched(target)
+    later = NIGHT + timedelta(days=500)
+    pruned = prune(Catalogue("there", watched), JOB, Policy(last=10), ["folder/www", "postgres/main"], later, MACHINE)
+    assert pruned.warnings == []
+    assert watched.calls.count(("listdir", JOB)) == 1
+    kept = {night.manifest.id for night in nights[-10:]}
+    assert {path.name for path in (root / JOB).iterdir()} == {"notes.txt", *kept, *(f"{name}.json" for name in kept)}
+    assert [verify(backup) for backup in Catalogue("there", target).backups(JOB)] == [[]] * 10
