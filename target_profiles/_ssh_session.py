@@ -3,7 +3,7 @@
 import shlex
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from pickup_core.api import StoreError
@@ -77,7 +77,8 @@ class Session:
                 channel.exec_command(f"sh -c {shlex.quote(text)}")
             yield channel
         finally:
-            channel.close()
+            with suppress(OSError, EOFError, library().SSHException):  # what went wrong before is what matters
+                channel.close()
 
     def end_of(self, channel: Any, path: str, size: int = 0) -> tuple[int, str]:
         """Wait for the end of a script that syncs or reads so many bytes; give its status and the beginning of what it

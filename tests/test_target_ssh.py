@@ -437,7 +437,8 @@ class Meanwhile:
 
 def signal_to(server: Server, number: signal.Signals) -> None:
     for pid in server.children():
-        os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(pid, number)
 
 
 @BOTH
@@ -454,6 +455,24 @@ def test_a_server_that_dies_in_the_middle_is_told_and_the_next_call_connects_ane
     assert "web01/file" in str(caught.value)
     target.delete("web01/file")
     assert tree(target) == {"web01/before": b"whole"}
+
+
+@BOTH
+def test_a_stream_that_raises_is_heard_though_the_connection_is_gone(server: Server, target: Store, user: str) -> None:
+    """G2"""
+
+    def both() -> None:
+        signal_to(server, signal.SIGKILL)
+        time.sleep(0.2)
+        raise ValueError("theirs")
+
+    for after in (0, 2**20):
+        stream = Meanwhile(2**21, after, both)
+        with pytest.raises(ValueError, match="theirs"):
+            target.put("web01/file", stream)
+        assert stream.happened
+        target.delete("web01/file")
+        assert tree(target) == {}
 
 
 @BOTH
