@@ -220,8 +220,11 @@ def _client(login: Login, hop: _Hop, wire: Any, is_last: bool) -> Any:
     return client
 
 
-def _transport(wire: Any, disabled_algorithms: Any = None) -> Any:
-    """Give paramiko's transport, with the ciphers first that the processor helps with most."""
+def _transport(wire: Any, disabled_algorithms: Any = None, gss_kex: Any = False, gss_deleg_creds: Any = False) -> Any:
+    """Give paramiko's transport, with the ciphers first that the processor helps with most.
+
+    Older versions of paramiko speak of GSS here, which is not used.
+    """
     transport = library().Transport(wire, disabled_algorithms=disabled_algorithms)
     options = transport.get_security_options()
     options.ciphers = sorted(options.ciphers, key=lambda name: "gcm" not in name)
