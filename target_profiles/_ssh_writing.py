@@ -1,0 +1,124 @@
+"""How a file is written over SSH: by the server's own programs where it has a shell, else by SFTP.
+
+Both make the folders above it, give it a name that is free or raise `FileExistsError`, keep it private, sync it, and
+give its size. An exception of the stream passes as it is.
+"""
+
+import errno
+import posixpath
+import stat
+from typing import Any
+
+from pickup_core.api import BLOCK, Readable, StoreError
+from target_profiles._ssh_session import Session, quoted
+
+_READY = b"ready\n"
+_PACKET = 32 * 1024  # what an SSH server takes at a time
+_FSYNC = "fsync@openssh.com"
+_EXTENDED = 200  # SSH_FXP_EXTENDED of the SFTP protocol
+
+
+def write_by_shell(session: Session, root: str, path: str, stream: Readable) -> int:
+    """Let the server's cat write the file, and sync it and the folders above.
+
+    The script says that it is ready once the file is made: nothing makes it again after it was deleted.
+    """
+    with session.script(_script(root, path), path) as channel:
+        with session.asking(path):
+            is_ready = channel.makefile("rb").readline(len(_READY)) == _READY
+        if not is_ready:
+            raise _not_made(session, root, path, session.end_of(channel, path)[1])
+        size = 0
+        while block := stream.read(BLOCK):
+            with session.asking(path):
+                _send(channel, block)
+            size += len(block)
+        with session.asking(path):
+            channel.shutdown_write()
+        status, said = session.end_of(channel, path, size)
+    if status != 0:
+        raise StoreError(f"{path} was not stored: {said or 'the connection has ended'}")
+    return size
+
+
+def _script(root: str, path: str) -> str:
+    parts = path.split("/")[:-1]
+    parents = [posixpath.join(root, *parts[:count]) for count in range(1, len(parts) + 1)]
+    file, above = quoted(posixpath.join(root, path)), " ".join(map(quoted, [*reversed(parents), root]))
+    steps = [
+        "umask 077",
+        f"[ -d {quoted(root)} ] || exit 1",
+        f"[ -e {file} ] || [ -L {file} ] && exit 1",
+        *(f"mkdir -p {quoted(parent)} || exit 1" for parent in parents[-1:]),
+        "set -C",  # where the file appears meanwhile, > fails
+        f"{{ echo ready >&3; cat; }} 3>&1 > {file} && sync {file} {above}",
+    ]
+    return "; ".join(steps)
+
+
+def _not_made(session: Session, root: str, path: str, said: str) -> Exception:
+    """Give what explains that a file could not be made."""
+    with session.asking(path):
+        session.require_root(root)
+        if session.status_of(posixpath.join(root, path)):
+            return FileExistsError(errno.EEXIST, "exists already", path)
+    return StoreError(f"{path} could not be made: {said}", hint="may this account write there?")
+
+
+def _send(channel: Any, block: bytes) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[channel.send(view[:_PACKET]) :]
+
+
+def write_by_sftp(session: Session, root: str, path: str, stream: Readable) -> int:
+    """Write the file with many requests on their way at a time; OpenSSH syncs it."""
+    with session.asking(path):
+        file = _made(session, root, path)
+        if stat.S_IMODE(file.stat().st_mode or 0) != 0o600:  # while it is empty; some accounts may not do it
+            file.chmod(0o600)
+    size, block = 0, stream.read(BLOCK)
+    while block:
+        following = stream.read(BLOCK)
+        with session.asking(path):
+            file.set_pipelined(bool(following))  # the last write waits for the answers to all before it
+            file.write(block)
+        size, block = size + len(block), following
+    with session.asking(path):
+        if session.is_openssh:
+            with session.patient(size):
+                session.sftp._request(_EXTENDED, _FSYNC, file.handle)  # noqa: SLF001 - there is no public call
+        file.close()
+    return size
+
+
+def _made(session: Session, root: str, path: str) -> Any:
+    """Make a file that is not there, and the folders above it; give it open for writing."""
+    try:
+        return _new_file(session, root, path)
+    except FileNotFoundError:
+        session.require_root(root)
+        make_folders(session, posixpath.dirname(posixpath.join(root, path)), root)
+        return _new_file(session, root, path)
+
+
+def _new_file(session: Session, root: str, path: str) -> Any:
+    place = posixpath.join(root, path)
+    try:
+        return session.sftp.open(place, "wx", 0)
+    except OSError as error:  # SFTP has no word for a name that is taken
+        if error.errno is None and session.status_of(place):
+            raise FileExistsError(errno.EEXIST, "exists already", path) from error
+        raise
+
+
+def make_folders(session: Session, path: str, above: str = "") -> None:
+    """Make a folder, private, and those that are missing between it and the one `above`."""
+    if path in ("", above) or session.is_folder(path):
+        return
+    make_folders(session, posixpath.dirname(path), above)
+    try:
+        session.sftp.mkdir(path, 0o700)
+    except OSError:
+        if not session.is_folder(path):  # another run may have made it meanwhile
+            raise
