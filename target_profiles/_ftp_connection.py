@@ -22,6 +22,7 @@ from pickup_core.api import BLOCK, Readable, Secret, StoreError
 
 _PIECE = 64 * 1024  # what a slow line takes within one timeout
 _FAREWELL = 3.0  # seconds that a server has to end a connection that is given up
+_PAUSES = (0.1, 0.5, 1, 2)  # seconds between attempts to connect to a server that says it is busy
 _LONGEST_SHOWN = 300
 _UNKNOWN = (500, 501, 502, 504)  # https://www.rfc-editor.org/rfc/rfc959#section-4.2.1
 _GOING_DOWN = 421
@@ -135,7 +136,7 @@ class Connection:
     def receive(self, command: str) -> Iterator["Download"]:
         """Give what a command sends as a stream; where that is left before its end, the connection is dropped.
 
-        Raises `TransferRefusedError` where the server refuses for good.
+        Raises `TransferRefusedError` where the server refuses to send anything.
         """
         data = self._transfer(command)
         try:
@@ -198,7 +199,7 @@ class Connection:
         with self._explaining(command):
             try:
                 return self._ftp.transfercmd(_to_wire(command))
-            except ftplib.error_perm as error:
+            except (ftplib.error_temp, ftplib.error_perm) as error:
                 reply = _reply(str(error))
                 hint = _quota_hint(error)
                 raise TransferRefusedError(f"{self._account.server}: {command}: {reply}", reply, hint) from error
@@ -263,7 +264,7 @@ def _begun(account: Account) -> ftplib.FTP:
         ftp = ftplib.FTP(timeout=account.timeout, encoding="latin-1")  # noqa: S321 - the config asks for it
     try:
         with _explained(account, "connect"):
-            ftp.connect(account.host, account.port)
+            _be_greeted(ftp, account)
             assert ftp.sock
             _keep_alive(ftp.sock)
         if isinstance(ftp, _Encrypted):
@@ -272,6 +273,18 @@ def _begun(account: Account) -> ftplib.FTP:
         ftp.close()
         raise
     return ftp
+
+
+def _be_greeted(ftp: ftplib.FTP, account: Account) -> None:
+    """Connect, patiently: where a server allows few connections, the one that was just ended may still count."""
+    for pause in _PAUSES:
+        try:
+            ftp.connect(account.host, account.port)
+            return
+        except ftplib.error_temp:
+            ftp.close()
+            time.sleep(pause)
+    ftp.connect(account.host, account.port)
 
 
 def _trust(account: Account) -> ssl.SSLContext:

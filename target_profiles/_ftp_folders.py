@@ -15,6 +15,7 @@ from target_profiles._ftp_listing import (
     FOLDER,
     OTHER,
     Entry,
+    UnreadableError,
     mlsd_entries,
     plain_names,
     shows_itself,
@@ -101,7 +102,7 @@ class Folders:
         """Delete a file, a link, or a folder and all that is in it; nothing where it is gone already."""
         folder, _, name = path.rpartition("/")
         if self.enter(folder):
-            for entry in self._told_apart(self.entries()):
+            for entry in self._with_links(self.entries()):
                 if entry.name == name:
                     self._remove(path, entry.kind, _LEVELS)
 
@@ -168,16 +169,19 @@ class Folders:
         except TransferRefusedError as error:
             if way == "LIST":
                 self._has_list = not error.reply.is_unknown
-            if way != "NLST":
+            if way != "NLST" and error.reply.is_refusal:
                 return None
-            if self._has_list:
-                raise StoreError(f"{error.message}: no listing", hint="may this account list folders?") from error
+            if way != "NLST" or self._has_list:
+                raise StoreError(error.message, hint="may this account list folders?") from error
             return []  # a server without LIST, and an account that may list: this is how old ones say "empty"
         if way == "NLST":
             return [self._probed(name) for name in plain_names(lines)]
         if way == "LIST -a" and not shows_itself(lines):
             return None
-        return mlsd_entries(lines) if way == "MLSD" else unix_entries(lines)
+        try:
+            return mlsd_entries(lines) if way == "MLSD" else unix_entries(lines)
+        except UnreadableError:
+            return None
 
     def _lines_of(self, way: str) -> list[str]:
         listing = b""
@@ -205,18 +209,16 @@ class Folders:
             raise StoreError(f"{place}: the server does not tell the size of a file", hint="another server is needed")
         return Entry(name, OTHER)
 
-    def _told_apart(self, entries: list[Entry]) -> list[Entry]:
-        """Mark the links among the folders: MLSD of some servers tells what they lead to, LIST shows them."""
-        if self._ways[0] != "MLSD" or all(entry.kind != FOLDER for entry in entries):
+    def _with_links(self, entries: list[Entry]) -> list[Entry]:
+        """Tell the links in the current folder too: MLSD shows what they lead to, or nothing; LIST shows them."""
+        if self._ways[0] != "MLSD":
             return entries
         try:
-            links = [line for line in self._lines_of("LIST") if line.startswith("l")]
-        except TransferRefusedError:
+            listed = unix_entries(self._lines_of("LIST"))
+        except (TransferRefusedError, UnreadableError):
             return entries
-        return [
-            Entry(entry.name, OTHER) if any(f" {entry.name} -> " in link for link in links) else entry
-            for entry in entries
-        ]
+        links = {entry.name: entry for entry in listed if entry.kind == OTHER}
+        return list({**{entry.name: entry for entry in entries}, **links}.values())
 
     def _remove(self, path: str, kind: str, levels: int) -> None:
         if levels == 0:
@@ -224,7 +226,7 @@ class Folders:
         if kind == FOLDER:
             if not self.enter(path):
                 return
-            for entry in self._told_apart(self.entries()):
+            for entry in self._with_links(self.entries()):
                 self._remove(f"{path}/{entry.name}", entry.kind, levels - 1)
             self._go(self._root)  # some servers delete no folder that somebody is in
         reply = self._connection.ask(f"{'RMD' if kind == FOLDER else 'DELE'} {self.full(path)}")

@@ -1,12 +1,14 @@
 """How servers list a folder: the lines of MLSD, of LIST as Unix servers write them, and of NLST.
 
-Pure functions. A listing that is not understood gives None, and never a part. Names that no folder can hold (with `/`,
-or with a control character) are dropped: a server that sends them wants to lead elsewhere.
+Pure functions. A listing that is not understood raises, and never gives a part. Names that no folder can hold (with
+`/`, or with a control character) are dropped: a server that sends them wants to lead elsewhere.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from pickup_core.api import StoreError
 
 FILE, FOLDER, OTHER = "file", "folder", "other"
 _HERE = (".", "..")
@@ -19,6 +21,10 @@ _UNIX = re.compile(
 _TOTAL = re.compile(r"total \d+", re.IGNORECASE)
 
 
+class UnreadableError(StoreError):
+    """A listing has a line that means nothing to us."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One name in a folder. `kind` is FILE, FOLDER, or OTHER: a link or a special file, which is none of ours."""
@@ -28,7 +34,7 @@ class Entry:
     size: int = 0
 
 
-def mlsd_entries(lines: Iterable[str]) -> list[Entry] | None:
+def mlsd_entries(lines: Iterable[str]) -> list[Entry]:
     """Read lines of MLSD, https://www.rfc-editor.org/rfc/rfc3659#section-7."""
     entries = []
     for line in lines:
@@ -36,7 +42,7 @@ def mlsd_entries(lines: Iterable[str]) -> list[Entry] | None:
         known = dict(fact.lower().split("=", 1) for fact in facts.split(";") if "=" in fact)
         kind, size = known.get("type"), known.get("size", "")
         if not space or kind is None or (kind == "file" and not _is_number(size)):
-            return None
+            raise UnreadableError(f"MLSD gives a line without type or size: {line!r}")
         if kind in ("cdir", "pdir"):
             continue
         if kind == "file":
@@ -46,7 +52,7 @@ def mlsd_entries(lines: Iterable[str]) -> list[Entry] | None:
     return _possible(entries)
 
 
-def unix_entries(lines: Iterable[str]) -> list[Entry] | None:
+def unix_entries(lines: Iterable[str]) -> list[Entry]:
     """Read lines as `ls -l` writes them."""
     entries = []
     for line in lines:
@@ -54,7 +60,7 @@ def unix_entries(lines: Iterable[str]) -> list[Entry] | None:
             continue
         found = _UNIX.fullmatch(line)
         if not found:
-            return None
+            raise UnreadableError(f"LIST gives a line that ls does not write: {line!r}")
         name, kind = found["name"], _KINDS.get(found["kind"], OTHER)
         if found["kind"] == "l":
             name = name.partition(" -> ")[0]

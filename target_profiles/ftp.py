@@ -100,10 +100,8 @@ class Target(Store):
         with self._session() as (_, folders):
             found = folders.find(path)
             if found is None or found.size != sent:
-                there = f"is there with {found.size}" if found else "is not there, with none"
-                raise StoreError(
-                    f"{path} {there} of the {sent} bytes that were sent", hint="is the server's disk full?"
-                )
+                stored = f"was stored with {found.size} bytes" if found else "is not there"
+                raise StoreError(f"{path} {stored} in place of {sent} bytes", hint="is the server's disk full?")
             folders.make_private(place, "600")
 
     @contextmanager

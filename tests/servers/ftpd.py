@@ -5,8 +5,8 @@ import datetime
 import subprocess
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ from tests.servers.running import free_port, required, running, server_folder
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # it stands on asyncore
     from pyftpdlib.authorizers import DummyAuthorizer
-    from pyftpdlib.handlers import DTPHandler, FTPHandler, TLS_FTPHandler
+    from pyftpdlib.handlers import DTPHandler as DTPHandler
+    from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
     from pyftpdlib.ioloop import IOLoop
     from pyftpdlib.servers import FTPServer
 
 USER = "pickup"
-PASSWORD = "Canary-in-the-coal-mine"  # noqa: S105
+PASSWORD = "Canary-in-the-coal-mine"
 _UID = 59_873  # of nobody else
 _ALL_RIGHTS = "elradfmwMT"
 
@@ -37,6 +38,8 @@ class Server:
     port: int
     folder: Path
     certificate: Path | None = None
+    seen: list[str] = field(default_factory=list)
+    """The verbs of all commands that came, where the server is pyftpdlib."""
 
     def options(self, **changed: Any) -> dict[str, Any]:
         """Give the config of a target entry."""
@@ -108,7 +111,14 @@ def _vsftpd(folder: Path, file: Path, port: int) -> Mapping[str, object]:
         "rsa_cert_file": file,
         "rsa_private_key_file": file,
         "local_umask": "022",
+        "xferlog_enable": "YES",
+        "vsftpd_log_file": folder / "vsftpd.log",
     }
+
+
+def pass_all(handler: Any, verb: str, argument: str) -> bool:
+    """Let the server answer every command by itself."""
+    return False
 
 
 @contextlib.contextmanager
@@ -117,27 +127,39 @@ def pyftpd(
     *,
     without: Sequence[str] = (),
     rights: str = _ALL_RIGHTS,
-    handler: type[Any] | None = None,
-    data_handler: type[Any] | None = None,
+    instead: Callable[[Any, str, str], bool] = pass_all,
+    **facts: Any,
 ) -> Iterator[Server]:
-    """Run pyftpdlib in a thread, `without` some of its commands; `tls` is the file of its certificate and key."""
+    """Run pyftpdlib in a thread, `without` some of its commands; `tls` is the file of its certificate and key.
+
+    `instead` is called with the session's handler, verb and argument of each command, and gives True where it has dealt
+    with it. `facts` become attributes and methods of the handler's class.
+    """
+    base = TLS_FTPHandler if tls else FTPHandler
     with server_folder() as folder:
-        home = folder / "home"
+        home, seen = folder / "home", list[str]()
         home.mkdir()
-        base = handler or (TLS_FTPHandler if tls else FTPHandler)
-        facts: dict[str, Any] = {
-            "proto_cmds": {verb: facts for verb, facts in base.proto_cmds.items() if verb not in without},
-            "authorizer": DummyAuthorizer(),
+        authorizer = DummyAuthorizer()
+        authorizer.add_user(USER, PASSWORD, str(home), perm=rights)
+
+        def pre_process_command(handler: Any, line: str, verb: str, argument: str) -> None:
+            seen.append(verb)
+            if not instead(handler, verb, argument):
+                base.pre_process_command(handler, line, verb, argument)
+
+        if tls:
+            facts = {"certfile": str(tls), "tls_control_required": True, "tls_data_required": True, **facts}
+        known = {verb: facts for verb, facts in base.proto_cmds.items() if verb not in without}
+        facts = {
+            "proto_cmds": known,
+            "authorizer": authorizer,
             "auth_failed_timeout": 0,
             "use_sendfile": False,
+            **facts,
         }
-        if tls:
-            facts |= {"certfile": str(tls), "tls_control_required": True, "tls_data_required": True}
-        if data_handler:
-            facts["dtp_handler"] = data_handler
-        facts["authorizer"].add_user(USER, PASSWORD, str(home), perm=rights)
+        facts["pre_process_command"] = pre_process_command
         with _served(type("Handler", (base,), facts)) as port:
-            yield Server(port, home, tls)
+            yield Server(port, home, tls, seen)
 
 
 @contextlib.contextmanager
@@ -156,16 +178,3 @@ def _served(handler: type[Any]) -> Iterator[int]:
     finally:
         ended.set()
         thread.join(60)
-
-
-__all__ = [
-    "PASSWORD",
-    "USER",
-    "DTPHandler",
-    "FTPHandler",
-    "Server",
-    "TLS_FTPHandler",
-    "certificate",
-    "pyftpd",
-    "vsftpd",
-]
