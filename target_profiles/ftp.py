@@ -9,7 +9,7 @@ Example entry::
         retention=dict(daily=7, weekly=4),
     )
 
-The password is best kept in a file of its own: ``password=secret_file("backup.password")``.
+The password is best kept in a file of its own: ``password=secret_file("ftp.password")``.
 
 With TLS, nothing secret is sent before the server has proved by its certificate that it is ``host``, and there is no
 falling back to clear text. Each file's size is confirmed after it was sent. What the protocol cannot do: a file appears
