@@ -25,9 +25,10 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from pickup_core.api import Item, Options, Readable, Secret, Store, StoreError
-from target_profiles._ftp_connection import Account, Connection, ReplyLostError
+from target_profiles._ftp_connection import Connection, ReplyLostError
 from target_profiles._ftp_folders import Folders
 from target_profiles._ftp_listing import FILE, OTHER
+from target_profiles._ftp_login import Account
 
 API_VERSION = (1, 0)
 

@@ -374,10 +374,10 @@ class Truncating(DTPHandler):
     """Writes the first 1000 bytes of a file, and says that all is well."""
 
     def handle_read(self) -> None:
-        room = 1000 - self.tot_bytes_received
         super().handle_read()
-        if room >= 0 and self.file_obj:
-            self.file_obj.truncate(1000)
+        if self.file_obj and not self.file_obj.closed and self.tot_bytes_received > 1000:
+            self.file_obj.seek(1000)
+            self.file_obj.truncate()
 
     handle_read_event = handle_read
 
@@ -414,21 +414,28 @@ def test_a_quota_that_is_used_up_is_named() -> None:
         assert tree(target) == {"web01/small": b"x" * 50_000}
 
 
-def test_an_upload_whose_confirmation_is_lost_is_looked_for() -> None:
-    """T27: a router forgot the control connection, and the file is there."""
+@pytest.mark.parametrize("instead", ["", "421 Timeout."])
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_an_upload_whose_confirmation_is_lost_is_looked_for(instead: str, is_whole: bool) -> None:
+    """T27: a router or the server gave the control connection up, and the listing tells whether the file is whole."""
     lost: list[str] = []
 
     def respond(handler: Any, reply: str, logfun: object = None) -> None:
         if reply.startswith("226") and "STOR" in server.seen and not lost:
             lost.append(reply)
-        else:
+            reply = instead
+        if reply:
             handler.push(f"{reply}\r\n")
 
-    with pyftpd(respond=respond) as server, opened(server, timeout=SECONDS) as target:
-        put(target, "web01/file", b"x" * 300_000)
+    data = {} if is_whole else {"dtp_handler": Truncating}
+    with pyftpd(respond=respond, **data) as server, opened(server, timeout=SECONDS) as target:
+        if is_whole:
+            put(target, "web01/file", b"x" * 300_000)
+        else:
+            with pytest.raises(StoreError, match="1000 bytes in place of 3000"):
+                put(target, "web01/file", b"x" * 3000)
         assert lost
         assert server.seen.count("USER") == 2
-        assert content(target, "web01/file") == b"x" * 300_000
 
 
 def test_a_broken_off_upload_does_not_reach_the_server_as_a_whole_one(strict_server: Server) -> None:
