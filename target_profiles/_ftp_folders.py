@@ -33,8 +33,8 @@ class Folders:
 
     def __init__(self, connection: Connection, root: str) -> None:
         self._connection = connection
-        self.home = self._here()
-        self._wanted_root = posixpath.join(self.home, root) if root else self.home
+        self._home = self._here()
+        self._wanted_root = posixpath.normpath(posixpath.join(self._home, root))
         self._root = ""
         self._ways = ["MLSD", "LIST -a", "LIST", "NLST"]
         self._has_list = True
@@ -43,10 +43,10 @@ class Folders:
 
     def make_root(self) -> None:
         """Make the root, and what it lies in, where it is absent."""
-        steps, path = posixpath.normpath(self._wanted_root).strip("/").split("/"), ""
+        steps, path = self._wanted_root.strip("/").split("/"), ""
         for step in steps:
             path = f"{path}/{step}"
-            if not self._go(path).is_good and not f"{self.home}/".startswith(f"{path}/"):
+            if not self._go(path).is_good and not f"{self._home}/".startswith(f"{path}/"):
                 self._make(path)
         self._enter_root()
 
@@ -194,17 +194,17 @@ class Folders:
         return [line.rstrip("\r") for line in lines if line.strip("\r ")]
 
     def _probed(self, name: str) -> Entry:
-        """Tell what a name in the current folder is, by asking for its size and by trying to go there."""
+        """Tell what a name in the current folder is, by trying to go there and by asking for its size."""
         here = self._here()
         place = posixpath.join(here, name)
-        size = self._size(place)
-        if size is not None:
-            return Entry(name, FILE, size)
         if self._go(place).is_good:
             is_link = self._here().rstrip("/") != place
             if not self._go(here).is_good:
                 raise StoreError(f"{here} vanished while it was listed")
             return Entry(name, OTHER if is_link else FOLDER)
+        size = self._size(place)
+        if size is not None:
+            return Entry(name, FILE, size)
         if not self._has_size:
             raise StoreError(f"{place}: the server does not tell the size of a file", hint="another server is needed")
         return Entry(name, OTHER)

@@ -135,7 +135,7 @@ class Target(Store):
         try:
             if self._connection is None or self._folders is None or not self._connection.is_open:
                 self._connection = Connection(self._account())
-                self._folders = Folders(self._connection, posixpath.normpath(self.config.path))
+                self._folders = Folders(self._connection, self.config.path)
             yield self._connection, self._folders
         except BaseException:
             self._drop()

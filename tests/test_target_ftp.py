@@ -351,6 +351,42 @@ def _create_and_put(target: Target) -> None:
     put(target, "web01/file", b"1")
 
 
+class Cutting(DTPHandler):
+    """Gives up both connections once 100,000 bytes have passed."""
+
+    def handle_read(self) -> None:
+        super().handle_read()
+        self._cut()
+
+    handle_read_event = handle_read
+
+    def send(self, data: bytes) -> int:
+        sent = super().send(data)
+        self._cut()
+        return int(sent)
+
+    def _cut(self) -> None:
+        if self.get_transmitted_bytes() > 100_000:
+            self.cmd_channel.close()
+
+
+def test_a_connection_that_is_cut_in_the_middle_of_a_file_is_an_error_and_the_next_one_works() -> None:
+    """T2"""
+    with pyftpd(dtp_handler=Cutting) as server, opened(server) as target:
+        for _ in range(2):
+            with pytest.raises(StoreError, match="STOR"):
+                put(target, "web01/large", b"x" * 20_000_000)
+            assert 0 < at(target, server, "web01/large").stat().st_size < 20_000_000
+            target.delete("web01/large")
+            assert tree(target) == {}
+        at(target, server, "large").write_bytes(b"x" * 20_000_000)
+        for _ in range(2):
+            with pytest.raises(StoreError, match="RETR"):
+                content(target, "large")
+        put(target, "web01/small", b"small")
+        assert content(target, "web01/small") == b"small"
+
+
 def test_a_server_that_never_says_hello_is_waited_for_within_bounds(tmp_path: Path) -> None:
     """T3"""
     with socket.create_server(("127.0.0.1", 0)) as silent:
