@@ -117,9 +117,10 @@ class Connection:
         try:
             download = Download(self, data, command)
             yield download
+            is_over = download.has_ended or not download.read()  # who reads a small file may not ask for its end
         finally:
             data.close()
-        if not download.has_ended:
+        if not is_over:
             self.drop()
 
     def block_of(self, data: socket.socket, size: int, command: str) -> bytes:

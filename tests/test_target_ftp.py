@@ -351,6 +351,32 @@ def _create_and_put(target: Target) -> None:
     put(target, "web01/file", b"1")
 
 
+class Stalling(DTPHandler):
+    """Takes and gives nothing more once 100,000 bytes have passed."""
+
+    def handle_read(self) -> None:
+        if self.tot_bytes_received < 100_000:
+            super().handle_read()
+
+    handle_read_event = handle_read
+
+    def send(self, data: bytes) -> int:
+        return int(super().send(data)) if self.tot_bytes_sent < 100_000 else 0
+
+
+def test_a_server_that_falls_silent_in_the_middle_of_a_file_is_waited_for_within_bounds() -> None:
+    """T3, I9"""
+    with pyftpd(dtp_handler=Stalling) as server, opened(server, timeout=SECONDS) as target:
+        at(target, server, "large").write_bytes(b"x" * 20_000_000)
+        for call in (lambda: put(target, "web01/large", b"x" * 20_000_000), lambda: content(target, "large")):
+            start = time.monotonic()
+            with pytest.raises(StoreError, match="did not answer for 1 seconds"):
+                call()
+            assert time.monotonic() - start < 8 * SECONDS
+        target.delete("web01/large")
+        assert target.listdir("web01") == []
+
+
 class Cutting(DTPHandler):
     """Gives up both connections once 100,000 bytes have passed."""
 
@@ -511,6 +537,16 @@ def test_a_download_that_breaks_off_is_no_whole_file() -> None:
         put(target, "file", b"x" * 1000)
         with pytest.raises(StoreError, match=r"RETR .*426 Connection closed"):
             content(target, "file")
+
+
+def test_a_small_file_that_is_not_read_to_its_end_costs_no_new_login() -> None:
+    with pyftpd() as server, opened(server) as target:
+        put(target, "web01/x.keep", b"why")
+        put(target, "web01/large", b"x" * LARGE)
+        for path, logins in [("x.keep", 1), ("x.keep", 1), ("large", 1), ("x.keep", 2), ("x.keep", 2)]:
+            with target.get(f"web01/{path}") as stream:
+                assert stream.read(4096)
+            assert server.seen.count("USER") == logins
 
 
 @pytest.mark.parametrize("verb", ["MLSD", "LIST", "NLST"])
