@@ -17,6 +17,7 @@ from target_profiles._ftp_login import Account, explained, from_wire, log_in, on
 
 _PIECE = 64 * 1024  # what a slow line takes within one timeout
 _FAREWELL = 3.0  # seconds that a server has to end a connection that is given up
+_RESTED = 1.0  # seconds after which a server may have ended a connection
 _UNKNOWN = (500, 501, 502, 504)  # https://www.rfc-editor.org/rfc/rfc959#section-4.2.1
 _GOING_DOWN = 421
 
@@ -67,10 +68,18 @@ class Connection:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._ftp = log_in(account)
+        self._heard = time.monotonic()
 
-    @property
-    def is_open(self) -> bool:
-        return self._ftp.sock is not None
+    def is_alive(self) -> bool:
+        """Tell whether the connection can be used. One that rested is tried: servers end those that are silent."""
+        if self._ftp.sock is None:
+            return False
+        if time.monotonic() < self._heard + _RESTED:
+            return True
+        try:
+            return self.ask("NOOP").is_good
+        except StoreError:
+            return False
 
     def ask(self, command: str) -> Reply:
         """Send a command and give its answer, a refusal too."""
@@ -81,6 +90,7 @@ class Connection:
                 reply = _reply(str(error))
         if reply.code == _GOING_DOWN:
             raise StoreError(f"{self._account.server} ends the connection: {reply}")
+        self._heard = time.monotonic()
         return reply
 
     def send(self, command: str, stream: Readable) -> int:

@@ -133,7 +133,8 @@ class Target(Store):
         says next could be the answer to something else.
         """
         try:
-            if self._connection is None or self._folders is None or not self._connection.is_open:
+            if self._connection is None or self._folders is None or not self._connection.is_alive():
+                self._drop()
                 self._connection = Connection(self._account())
                 self._folders = Folders(self._connection, self.config.path)
             yield self._connection, self._folders

@@ -351,6 +351,15 @@ def _create_and_put(target: Target) -> None:
     put(target, "web01/file", b"1")
 
 
+def test_a_connection_that_the_server_ended_while_nothing_was_asked_of_it_is_replaced() -> None:
+    """A restore unpacks for minutes between two files; servers are less patient."""
+    with pyftpd(timeout=1) as server, opened(server) as target:
+        put(target, "web01/file", b"1")
+        time.sleep(2.5)
+        assert content(target, "web01/file") == b"1"
+        assert server.seen.count("USER") == 2
+
+
 class Stalling(DTPHandler):
     """Takes and gives nothing more once 100,000 bytes have passed."""
 
