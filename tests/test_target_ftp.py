@@ -35,7 +35,7 @@ from target_profiles._ftp_listing import (
 )
 from target_profiles.ftp import Config, Target
 from tests.places import JOB, MACHINE, NIGHT, content, make_backup, put, store_backup, tree
-from tests.servers.ftpd import PASSWORD, USER, DTPHandler, Server, certificate, pyftpd, vsftpd
+from tests.servers.ftpd import PASSWORD, USER, DTPHandler, FTPHandler, Server, certificate, pyftpd, vsftpd
 from tests.target_contract import ENTRIES, LARGE, Connect, Pieces, TargetContract
 
 SECONDS = 1.0  # that a server is waited for, where it never answers
@@ -532,6 +532,23 @@ def test_a_server_that_allows_one_connection_is_enough(tmp_path: Path) -> None:
         assert [verify(backup) for backup in Catalogue("offsite", target).backups(JOB)] == [[]] * 3
 
 
+def test_a_server_that_is_busy_is_asked_again() -> None:
+    """T32: the connection that was just ended may still count."""
+    busy: list[Any] = []
+
+    def handle(handler: Any) -> None:
+        if len(busy) < 2:
+            busy.append(handler)
+            handler.push("421 Too many connections.\r\n")
+            handler.close_when_done()
+        else:
+            FTPHandler.handle(handler)
+
+    with pyftpd(handle=handle) as server, opened(server) as target:
+        assert len(busy) == 2
+        assert target.listdir() == []
+
+
 # Downloads and listings that break off
 
 
@@ -641,6 +658,17 @@ def test_an_account_that_may_not_list_is_told_so(without: list[str]) -> None:
         with pytest.raises(StoreError, match="550 Not enough privileges") as caught:
             target.listdir()
         assert "may this account list" in caught.value.hint
+
+
+def test_a_folder_that_may_not_be_entered_is_not_an_empty_one(strict_server: Server) -> None:
+    with opened(strict_server) as target:
+        put(target, "web01/file", b"1")
+        at(target, strict_server, "web01/closed").mkdir(mode=0o700)  # it belongs to root
+        with pytest.raises(StoreError, match="web01/closed is there, but cannot be entered: 550"):
+            target.listdir("web01/closed")
+        with pytest.raises(StoreError, match="web01/closed is there"):
+            target.delete("web01/closed/below")
+        assert target.listdir("web01/absent") == []
 
 
 def test_a_folder_that_is_made_only_in_words_is_noticed() -> None:
