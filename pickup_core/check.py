@@ -5,7 +5,7 @@ import io
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -132,6 +132,8 @@ def _ask(entry: GeneratorEntry, report: Report) -> None:
 
 def _notes_on(target: TargetEntry, config: Config) -> Iterator[str]:
     """Give what is worth knowing about a target that works."""
+    ask: Callable[..., Iterable[str] | None] | None = getattr(target.module, "check", None)
+    yield from (ask(target.options) or ()) if ask else ()
     if target.keys.retention is None:
         yield "without retention, no backup is ever deleted there"
     place = Path(target.store().place)
