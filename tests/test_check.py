@@ -170,6 +170,19 @@ def test_where_nothing_may_be_staged_that_is_said(
     assert re.search(r"staging area: of .+ that are free, MIN_FREE keeps 1.0 EiB\nHint: make room", caplog.text)
 
 
+def test_a_target_may_say_what_is_worth_knowing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """E13: a standing fact is said here, and not every night."""
+    (tmp_path / "target_profiles").mkdir()
+    text = """
+from target_profiles.folder import API_VERSION, Config, Target
+def check(config): yield f"{config.path.name} is in the clear"
+"""
+    (tmp_path / "target_profiles/open.py").write_text(text)
+    config = loaded(tmp_path, config_text(LOCAL, None, target().replace('profile="folder"', 'profile="open"')))
+    assert checked(config) == 0
+    assert "  note: backups is in the clear" in caplog.messages
+
+
 # Check: what a target may do wrong
 
 
