@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pickup_core.api import Judgement, StoreError, failure
 
 _LINE = re.compile(r"([-dlpscbD])\S{9}\S? +([0-9,.]+) \d{4}/\d\d/\d\d \d\d:\d\d:\d\d (.+)")
-_LINES_SHOWN = 5
+_LINES_SHOWN = 20
+_NOISE = ("rsync error:", "***", "@@@")
 
 # rsync(1), EXIT VALUES; 255 is ssh's.
 _STATUSES = {
@@ -15,7 +16,7 @@ _STATUSES = {
     2: "the server does not speak rsync's protocol, or prints something before it does",
     3: "a file or a folder that it was to read or write could not be chosen",
     4: "the server refuses it or cannot do it",
-    5: "the server does not let us in",
+    5: "the server does not let us in, or broke off at once",
     10: "the connection could not be made, or was cut",
     11: "a file could not be read or written",
     12: "the connection was cut, or the server's rsync ended",
@@ -45,7 +46,9 @@ _HINTS = [
     ("to refuse", "the server's administrator does not want this: see `refuse options` of the module"),
     ("change_dir", "is the disk mounted there? If it is gone for good, make the folder anew"),
     ("ost key", "`ssh-keyscan HOST | ssh-keygen -lf -` shows its fingerprint; if that is right, add it to known_hosts"),
-    ("Permission denied (", "is the public half of the key in authorized_keys of that user?"),
+    ("Permission denied (13)", "that user may not do it there: see owner and mode of the folder"),
+    ("access denied", "see `hosts allow` and `hosts deny` of the module"),
+    ("denied (publickey", "is the public half of the key in authorized_keys of that user?"),
     ("No space left", "make room there, or set retention"),
     ("quota", "make room there, or set retention"),
     ("command not found", "install rsync on the server"),
@@ -79,7 +82,7 @@ def judged(place: str, status: int, lines: Sequence[str]) -> Judgement:
         return Judgement()
     if status not in _STATUSES:
         raise failure("rsync", status, lines)
-    said = [line for line in lines if line.strip() and not line.startswith(("rsync error:", "***"))] or list(lines)
+    said = [line for line in lines if line.strip() and not line.startswith(_NOISE)] or list(lines)
     text = " ".join(said)
     hint = next((hint for mark, hint in _HINTS if mark in text), "")
     more = [f"and {len(said) - _LINES_SHOWN} more lines"] if len(said) > _LINES_SHOWN else []

@@ -45,7 +45,7 @@ def _user() -> str:
 @contextlib.contextmanager
 def rsync_host() -> Iterator[RsyncHost]:
     """Start an sshd that serves the user whom the tests run as."""
-    with server_folder() as folder:
+    with server_folder(memory=2**28) as folder:
         host = RsyncHost(free_port(), folder, folder / "narrowed")
         host.narrow.mkdir()
         host_key = folder / "host_key"

@@ -31,11 +31,12 @@ class RsyncDaemon:
 @contextlib.contextmanager
 def rsync_daemon(modules: Mapping[str, Sequence[str]]) -> Iterator[RsyncDaemon]:
     """Start a daemon with these modules, each with these lines of its config more than the usual ones."""
-    with server_folder() as folder:
+    with server_folder(memory=2**28) as folder:
         port = free_port()
         user = ["uid = root", "gid = root"] if os.geteuid() == 0 else []
         lines = ["address = 127.0.0.1", f"port = {port}", f"pid file = {folder}/pid", f"lock file = {folder}/lock",
-                 f"log file = {folder}/log", f"motd file = {folder}/motd", "use chroot = no", *user]  # fmt: skip
+                 f"log file = {folder}/log", f"motd file = {folder}/motd", "use chroot = no",
+                 "socket options = TCP_NODELAY", *user]  # fmt: skip
         for name, more in modules.items():
             (folder / name).mkdir()
             lines += [f"[{name}]", f"path = {folder / name}", "read only = no", *more]
