@@ -1,6 +1,6 @@
 """Keep backups where rsync leads: on a host that is reached over SSH, or in a module of an rsync daemon.
 
-Example entries::
+Example entry::
 
     dict(
         name="nas",
@@ -8,11 +8,8 @@ Example entries::
         config=dict(host="nas", user="web01", path="/srv/backup", key_file="/root/.ssh/backup"),
         retention=dict(daily=7, weekly=4),
     )
-    dict(
-        name="vault",
-        profile="rsync",
-        config=dict(host="vault", module="web01", user="web01", password=secret_file("vault.password")),
-    )
+
+To a daemon it is ``config=dict(host="nas", module="web01", user="web01", password=secret_file("nas.password"))``.
 
 Over SSH the host's key must be known and the login must need no password. A daemon encrypts nothing: it is for a
 network that you trust, and ``check`` cannot tell whether yours is one.
