@@ -25,7 +25,7 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
@@ -189,7 +189,7 @@ class Target(Store):
     @contextmanager
     def get(self, path: str) -> Iterator[Readable]:
         with self._spool() as spool:
-            self._rsync([*_SENDING, *_rules(path)], self._root, f"{spool}/")
+            self._rsync([*_SENDING, *_rules([path])], self._root, f"{spool}/")
             file = spool / path
             if not os.path.lexists(file):
                 raise FileNotFoundError(f"{path} does not exist in {self.place}, or is not a regular file")
@@ -199,7 +199,7 @@ class Target(Store):
                 yield stream
 
     def listdir(self, folder: str = "") -> list[Item]:
-        found = self._look(folder, [f"{folder}/*"])
+        found = self._look([folder], [f"{folder}/*"])
         start = f"{folder}/" if folder else ""
         items = {path.removeprefix(start): each for path, each in found.items() if path.startswith(start)}
         return [
@@ -210,9 +210,9 @@ class Target(Store):
 
     def delete(self, path: str) -> None:
         parent = path.rpartition("/")[0]
-        if path not in self._look(parent, [path]):
+        if path not in self._look([parent], [path]):
             return
-        options = ["--recursive", "--delete", "--existing", "--ignore-existing", *_rules(path, f"{path}/**")]
+        options = ["--recursive", "--delete", "--existing", "--ignore-existing", *_rules([path], [f"{path}/**"])]
         with self._spool() as spool:
             (spool / parent).mkdir(parents=True, exist_ok=True)
             said = self._rsync(options, f"{spool}/", self._root)
@@ -223,23 +223,22 @@ class Target(Store):
     def _root(self) -> str:
         return f"{self.config.base}{self.config.below}/" if self.config.below else self.config.base
 
-    def _look(self, folder: str, more: Sequence[str]) -> dict[str, Found]:
-        """List the folder, all that it lies in, and what `more` says is wanted; nothing is read through a link.
+    def _look(self, folders: Collection[str], more: Collection[str] = ()) -> dict[str, Found]:
+        """List these folders, all that they lie in, and what `more` says is wanted; nothing is read through a link.
 
         Raises `NotADirectoryError` where one of the folders is something else.
         """
         # Only the root is shared with others, whose folders we may not be able to open: there nothing is descended.
-        options = ["--recursive", *_rules(folder, *more)] if folder else ["--dirs"]
+        options = ["--recursive", *_rules(folders, more)] if any(folders) else ["--dirs"]
         found = listed(self._rsync(["--list-only", "--no-human-readable", *options], self._root))
-        for parent in _upwards(folder):
-            if parent in found and found[parent].kind != "d":
-                raise NotADirectoryError(f"{parent} in {self.place} is not a folder, or a link to one")
+        for folder in _with_parents(folders):
+            if folder in found and found[folder].kind != "d":
+                raise NotADirectoryError(f"{folder} in {self.place} is not a folder, or a link to one")
         return found
 
-    def _send(self, spool: Path, paths: Sequence[str]) -> None:
+    def _send(self, spool: Path, paths: Collection[str]) -> None:
         """Send all that lies in the spool. Raises `FileExistsError` where not all of these files were new."""
-        for folder in sorted({path.rpartition("/")[0] for path in paths}, key=len)[-1:]:
-            self._look(folder, [])
+        self._look({path.rpartition("/")[0] for path in paths})
         options = [*_SENDING, "--copy-dirlinks", f"--out-format={_SENT}%n"]
         if self.config.fsync:
             options.append("--fsync")
@@ -277,20 +276,22 @@ class Target(Store):
             yield Path(folder)
 
 
-def _upwards(path: str) -> list[str]:
-    """Give a path and all folders that it lies in, the outermost first."""
-    parts = path.split("/") if path else []
-    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+def _with_parents(paths: Collection[str]) -> list[str]:
+    """Give these paths and all folders that they lie in, each once, a folder before what is in it."""
+    split = [path.split("/") for path in paths if path]
+    return sorted({"/".join(parts[:count]) for parts in split for count in range(1, len(parts) + 1)})
 
 
-def _rules(path: str, *more: str) -> list[str]:
-    """Give the filter rules that admit this path, the folders that it lies in, what `more` names, and nothing else.
+def _rules(paths: Collection[str], more: Collection[str] = ()) -> list[str]:
+    """Give the filter rules that admit these paths, the folders that they lie in, what `more` names, and nothing else.
 
     A rule is a pattern: the names of what Pickup stores have no character that means anything in one.
     """
-    if not all(_NAME.fullmatch(name) and name not in (".", "..") for name in path.split("/")):
-        raise StoreError(f"{path!r} is no path that Pickup stores anything at")
-    return [*(f"--include=/{each}" for each in (*_upwards(path), *more)), "--exclude=*"]
+    admitted = _with_parents(paths)
+    for path in admitted:
+        if not all(_NAME.fullmatch(name) and name not in (".", "..") for name in path.split("/")):
+            raise StoreError(f"{path!r} is no path that Pickup stores anything at")
+    return [*(f"--include=/{each}" for each in (*admitted, *more)), "--exclude=*"]
 
 
 def _for_ssh(path: Path) -> str:

@@ -17,13 +17,19 @@ from pydantic import ValidationError
 
 from pickup_core.catalogue import Catalogue
 from pickup_core.errors import PickupError, ProcessError, StoreError
-from pickup_core.prune import clear_leftovers
+from pickup_core.manifest import backup_id
+from pickup_core.prune import clear_leftovers, prune
+from pickup_core.retention import Policy
 from pickup_core.store import Item, Store
 from pickup_core.verify import verify
+from target_profiles.folder import Config as FolderConfig
+from target_profiles.folder import Target as Folder
 from target_profiles.rsync import Config, Target
 from tests.places import (
     JOB,
+    MACHINE,
     NIGHT,
+    Watched,
     content,
     make_backup,
     put,
@@ -36,7 +42,7 @@ from tests.places import (
 from tests.servers.proxy import cutting_proxy
 from tests.servers.rsync_sshd import RsyncHost, rsync_host
 from tests.servers.rsyncd import PASSWORD, USER, RsyncDaemon, rsync_daemon
-from tests.target_contract import Connect, TargetContract
+from tests.target_contract import ENTRIES, Connect, TargetContract
 
 NOBODY = ["uid = nobody", "gid = nogroup"] if os.geteuid() == 0 else []
 AUTH = [f"auth users = {USER}", "secrets file = SECRETS"]
@@ -44,7 +50,7 @@ MODULES = {
     "open": [],
     "closed": AUTH,
     "read-only": ["read only = yes"],
-    "append": ["refuse options = delete"],
+    "append": ["refuse options = delete force"],
     "write-only": ["write only = yes"],
     "hiding": ["exclude = hidden"],
     "elsewhere": ["hosts deny = *"],
@@ -123,6 +129,20 @@ class TestHost(TargetContract):
 
     def mode_of(self, store: Store, path: str) -> int:
         return stat.S_IMODE((self.root / path).lstat().st_mode)
+
+
+@pytest.mark.slow
+def test_retention_of_500_backups_lists_once_and_deletes_the_oldest(target: Store, root: Path, tmp_path: Path) -> None:
+    """R8"""
+    store_nights(Folder(FolderConfig(path=root)), tmp_path / "nights", 500)
+    (root / JOB / "notes.txt").write_text("foreign")
+    watched = Watched(target)
+    pruned = prune(Catalogue("there", watched), JOB, Policy(last=490), ENTRIES, NIGHT + timedelta(days=500), MACHINE)
+    assert pruned.warnings == []
+    assert watched.calls.count(("listdir", JOB)) == 1
+    left = {path.name for path in (root / JOB).iterdir()}
+    nights = [backup_id(NIGHT + timedelta(days=number)) for number in range(10, 500)]
+    assert left == {"notes.txt", *nights, *(f"{night}.json" for night in nights)}
 
 
 # Over SSH
@@ -248,6 +268,10 @@ def test_nothing_is_read_written_or_deleted_through_a_link(target: Store, root: 
             target.delete(path)
     with pytest.raises(NotADirectoryError):
         store_backup(target, make_backup(tmp_path / "made", job="web02"))
+    (root / "web01/id").mkdir()
+    (root / "web01/id/linked").symlink_to(outside)
+    with pytest.raises(NotADirectoryError):
+        target.put_folder(write_files(tmp_path / "local", {"a/deeper/1": b"1", "linked/new": b"2"}), "web01/id")
     target.delete("web01/to-folder")
     target.delete("web01")
     target.delete("web02")
