@@ -126,10 +126,12 @@ class Config(Options):
 
     @property
     def below(self) -> str:
+        """The path without the `/` at its beginning."""
         return self.path.lstrip("/")
 
     @property
     def ssh_command(self) -> list[str]:
+        """The words with which rsync starts SSH: it asks nobody, and trusts no key that is not known."""
         seconds = self.connect_timeout
         words = ["ssh", "-T", "-x", "-a", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
                  "-o", f"ConnectTimeout={seconds}", "-o", f"ServerAliveInterval={seconds}",
@@ -183,7 +185,7 @@ class Target(Store):
         with self._spool() as spool:
             link = spool / path
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(folder.absolute())
+            link.symlink_to(folder.absolute())  # so that the folders above are made too, and nothing is copied
             self._send(spool, [f"{path}/{file}" for file in files])
 
     @contextmanager
@@ -272,7 +274,12 @@ class Target(Store):
     @contextmanager
     def _spool(self) -> Iterator[Path]:
         """Give a private local folder, which is removed when the `with` is left."""
-        with tempfile.TemporaryDirectory(prefix="pickup-rsync-", dir=self.config.spool) as folder:
+        try:
+            spool = tempfile.TemporaryDirectory(prefix="pickup-rsync-", dir=self.config.spool)
+        except OSError as error:
+            what = f"no folder can be made in {self.config.spool}: {error.strerror}"
+            raise StoreError(what, hint="`spool` may name another place") from error
+        with spool as folder:
             yield Path(folder)
 
 

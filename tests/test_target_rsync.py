@@ -519,6 +519,14 @@ def test_the_private_folder_is_gone_whatever_happened(daemon: RsyncDaemon, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_private_folder_that_cannot_be_made_is_not_a_file_that_is_absent(target: Store, tmp_path: Path) -> None:
+    put(target, "file", b"1")
+    other = Target(target.config.model_copy(update={"spool": tmp_path / "absent"}))
+    with other, pytest.raises(StoreError, match="no folder can be made in") as caught, other.get("file"):
+        pass
+    assert "spool" in caught.value.hint
+
+
 # The config
 
 
