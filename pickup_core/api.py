@@ -12,7 +12,7 @@ from pickup_core.artefact import (
     Writable,
     broken,
 )
-from pickup_core.errors import PickupError, ProcessError, RefusedError, StoreError
+from pickup_core.errors import NoRootError, PickupError, ProcessError, RefusedError, StoreError
 from pickup_core.options import Options
 from pickup_core.patterns import expression, names_matching
 from pickup_core.process import Output, Terms, failure, feed, output_of, require_program, text_of
@@ -34,6 +34,7 @@ __all__ = [
     "Artefact",
     "Item",
     "Judgement",
+    "NoRootError",
     "Options",
     "Output",
     "PickupError",

@@ -14,7 +14,7 @@ from pickup_core.catalogue import Catalogue
 from pickup_core.config import CONFIG_VERSION, Config
 from pickup_core.delivery import tell_pruned
 from pickup_core.entries import GeneratorEntry, TargetEntry, chosen
-from pickup_core.errors import LockedError, PickupError, StoreError
+from pickup_core.errors import LockedError, NoRootError, PickupError, StoreError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.manifest import EntryRecord, Manifest, backup_id
@@ -178,6 +178,6 @@ def _write_and_read(store: Store, path: str, content: bytes) -> None:
 def _has_root(store: Store) -> bool:
     try:
         store.listdir()
-    except StoreError:
+    except NoRootError:
         return False
     return True

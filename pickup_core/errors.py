@@ -6,6 +6,7 @@
     |-- LockedError             another run of this job is at work; 4
     |-- ProcessError            a program that was started did not end well
     |-- StoreError              a target did not do what was asked of it
+    |   `-- NoRootError         its root is absent
     |-- DamageError             what is stored is not what was stored; 6
     `-- RefusedError            restore refuses, because it would do harm; 6
     Stopped (BaseException)     a signal asked the run to end; 128 + its number
@@ -89,6 +90,10 @@ class ProcessError(PickupError):
 
 class StoreError(PickupError):
     """A target could not be reached, or did not do what was asked of it."""
+
+
+class NoRootError(StoreError):
+    """The root of a target is absent: no run has made it yet, or a disk is not mounted."""
 
 
 class DamageError(PickupError):

@@ -11,7 +11,7 @@ What must be true, whatever the place:
   next call opens a new connection.
 - `get` raises `FileNotFoundError` where there is no such file.
 - `listdir` gives one level; nothing for a folder that is absent. A listing that fails half-way raises, it never gives a
-  part. An absent *root* is a `StoreError`: a disk that is not mounted is not an empty one.
+  part. An absent *root* is a `NoRootError`: a disk that is not mounted is not an empty one.
 - `delete` removes a file, or a folder and all that is in it, never through a symbolic link. It is content where the
   path is gone already.
 - Any other failure is an `OSError` or a `StoreError`. Every wait is bounded. One thread at a time uses a store.
@@ -83,7 +83,7 @@ class Store(ABC):
         return f"{type(self).__module__}({fields})"
 
     def create_root(self) -> None:
-        """Make the root where it is absent, if such a place has one. Called by the first run and by `check`."""
+        """Make the root where it is absent, if such a place has one. Called by the first run."""
 
     def open(self) -> None:
         """Connect. Called when the `with` is entered."""

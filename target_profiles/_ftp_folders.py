@@ -8,7 +8,7 @@ LIST alone may hide names that begin with a dot. NLST gives names only, and SIZE
 import posixpath
 import re
 
-from pickup_core.api import BLOCK, StoreError
+from pickup_core.api import BLOCK, NoRootError, StoreError
 from target_profiles._ftp_connection import Connection, Reply, TransferRefusedError
 from target_profiles._ftp_listing import (
     FILE,
@@ -131,7 +131,7 @@ class Folders:
     def _enter_root(self) -> None:
         reply = self._go(self._wanted_root)
         if not reply.is_good:
-            raise StoreError(
+            raise NoRootError(
                 f"{self._wanted_root} does not exist on the server, or cannot be entered: {reply}",
                 hint="is it mounted there? If it is gone for good, make it anew",
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
-from pickup_core.api import StoreError
+from pickup_core.api import NoRootError, StoreError
 from target_profiles._ssh_login import Login, bounded, connected, disconnect, library
 
 _SLOWEST_DISK = 10 * 2**20  # bytes a second: nothing is heard of a server that syncs or hashes a large file
@@ -114,9 +114,9 @@ class Session:
             return False
 
     def require_root(self, root: str) -> None:
-        """Raise `StoreError` where the root of the target is not there."""
+        """Raise `NoRootError` where the root of the target is not there."""
         if not self.is_folder(root):
-            raise StoreError(
+            raise NoRootError(
                 f"{root} does not exist at {self._host}",
                 hint=f"is the disk mounted there? If it is gone for good: mkdir {shlex.quote(root)}",
             )

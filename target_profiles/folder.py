@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
-from pickup_core.api import BLOCK, Item, Options, Readable, Store, StoreError
+from pickup_core.api import BLOCK, Item, NoRootError, Options, Readable, Store, StoreError
 
 API_VERSION = (1, 0)
 
@@ -109,8 +109,8 @@ class Target(Store):
             if not self.config.path.is_dir():
                 raise self._no_root() from None
 
-    def _no_root(self) -> StoreError:
-        return StoreError(
+    def _no_root(self) -> NoRootError:
+        return NoRootError(
             f"{self.config.path} does not exist",
             hint=f"is the disk mounted? The first run makes it; if it is gone for good, mkdir {self.config.path}",
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 from pickup_core.artefact import Readable
 from pickup_core.config import Config, load_config
-from pickup_core.errors import ConfigError, StoreError
+from pickup_core.errors import ConfigError, NoRootError
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFile, backup_id
 from pickup_core.retention import Holding
 from pickup_core.store import BLOCK, Item, Store
@@ -112,7 +112,7 @@ class MemoryStore(Store):
 
     def _check(self, path: str) -> None:
         if not self.has_root:
-            raise StoreError("the root is gone")
+            raise NoRootError("the root is gone")
         for part in path.split("/") if path else ():
             if not re.fullmatch(r"[A-Za-z0-9._=~-]+", part) or part in (".", ".."):
                 raise ValueError(f"{path!r} is no path that a store is given")

@@ -24,7 +24,7 @@ import pytest
 
 from pickup_core.artefact import Readable
 from pickup_core.catalogue import Catalogue
-from pickup_core.errors import Stopped, StoreError, UsageError
+from pickup_core.errors import NoRootError, Stopped, StoreError, UsageError
 from pickup_core.manifest import backup_id
 from pickup_core.prune import clear_leftovers, prune
 from pickup_core.publish import mark_text
@@ -403,6 +403,8 @@ class TargetContract:
                 lambda: store.delete("web01"),
             ]
             for _ in range(2):
+                with pytest.raises(NoRootError):
+                    store.listdir()
                 for call in calls:
                     with pytest.raises(StoreError):
                         call()

@@ -183,6 +183,18 @@ def check(config): yield f"{config.path.name} is in the clear"
     assert "  note: backups is in the clear" in caplog.messages
 
 
+class Refusing(Watched):
+    def listdir(self, folder: str = "") -> list[Item]:
+        raise StoreError("access denied")
+
+
+def test_a_target_that_refuses_is_not_one_that_is_yet_to_be_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert checked(at(made(tmp_path), Refusing(MemoryStore()))) == 2
+    assert f"{WHERE}: access denied" in caplog.messages
+
+
 # Check: what a target may do wrong
 
 
