@@ -138,7 +138,7 @@ def load_config(path: Path, generators: bool = True) -> Config:
     host name need not tell the job.
     """
     source, status = read_trusted(path)
-    with contextlib.suppress(SyntaxError):  # which is told when it is run
+    with contextlib.suppress(SyntaxError, ValueError):  # which are told when it is run; the latter is for a NUL
         masked_source(source)  # so that no message of what goes wrong meanwhile shows a secret
     names = _executed(path, source)
     problems: list[str] = []
@@ -186,10 +186,11 @@ def _executed(path: Path, source: str) -> dict[str, Any]:
     except PickupError as error:
         raise ConfigError(f"{path.name}{_line_in(path, error)}: {error.message}", hint=error.hint) from error
     except SyntaxError as error:
-        if error.filename != str(path):
+        if error.filename not in (None, str(path)):
             what = f"{error.filename}, line {error.lineno}: {error.msg}"
             raise ConfigError(f"{path.name}{_line_in(path, error)}: {what}", hint=f"mend {error.filename}") from error
-        raise ConfigError(f"{path.name}, line {error.lineno}: {error.msg}", hint=f"mend {path}") from error
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise ConfigError(f"{path.name}{line}: {error.msg}", hint=f"mend {path}") from error
     except BaseException as error:  # SystemExit too: a config that ends the process would end the backup silently
         raise_if_stopped(error)
         what = redact(f"{type(error).__name__}: {error}")

@@ -16,11 +16,12 @@ def masked_source(source: str) -> str:
     """Give Python source with every secret in it masked: known values, literals under a name like `password`, and what
     stands in texts like `--password=...`; all of these are known from then on.
     """
+    tree = ast.parse(source)  # first: what is no Python, only this tells in a way that can be understood
     for name, value in _in_comments(source):
         if speaks_of_secret(name):
             Secret(value)
     lines = re.findall(r".*?(?:\r\n?|\n)|.+", source, re.DOTALL)  # as Python counts them, unlike str.splitlines
-    for first, start, last, end in sorted(_secret_places(ast.parse(source)), reverse=True):
+    for first, start, last, end in sorted(_secret_places(tree), reverse=True):
         head, tail = lines[first - 1].encode()[:start].decode(), lines[last - 1].encode()[end:].decode()
         lines[first - 1 : last] = [f'{head}"{MASK}"{tail}']
     return redact("".join(lines))

@@ -160,11 +160,19 @@ def test_a_config_that_is_no_text_is_named(tmp_path: Path) -> None:
         ("1 / 0", "config.py, line 3: ZeroDivisionError: division by zero"),
         ("def f(): 1 / 0\nf()", "config.py, line 3: ZeroDivisionError: division by zero"),
         ("raise BaseException('odd')", "config.py, line 3: BaseException: odd"),
+        ("TARGETS = [", "config.py, line 3: '[' was never closed"),
+        ('"""', "config.py, line 3: unterminated triple-quoted string literal (detected at line 3)"),
     ],
 )
 def test_a_config_that_cannot_be_run_is_named_with_its_line(tmp_path: Path, line: str, message: str) -> None:
     """F2."""
     assert failing(tmp_path, f"a = 1\nb = 2\n{line}\n") == message
+
+
+def test_a_config_with_a_null_byte_is_named(tmp_path: Path) -> None:
+    """F2: Python has several sentences and errors for one."""
+    message = failing(tmp_path, "a = '\0'\n")
+    assert re.fullmatch(r"config\.py: (ValueError: )?source code (string )?cannot contain null bytes", message)
 
 
 def test_a_syntax_error_in_another_module_is_named_with_that_module(
