@@ -8,16 +8,17 @@ JOB/ID/                             its files
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
 from pickup_core.artefact import Readable
-from pickup_core.errors import DamageError, StoreError, UsageError
-from pickup_core.manifest import LONGEST, LaterFormatError, Manifest, UnfinishedError, decode, started_at
+from pickup_core.errors import DamageError, PickupError, UsageError
+from pickup_core.manifest import LONGEST, LaterFormatError, Manifest, StoredFile, UnfinishedError, decode, started_at
 from pickup_core.memory import Memory
 from pickup_core.store import Store
+from pickup_core.streams import Checked
 from pickup_core.wording import counted, local_time
 
 MARK_FILE = "PICKUP.txt"
@@ -57,35 +58,34 @@ class Backup:
     def manifest_path(self) -> str:
         return f"{self.folder}{self.marker}"
 
-    @cached_property
+    @property
     def status(self) -> str:
         """Tell `complete`, `partial`, `unfinished`, `later` (written by a later version of Pickup), or `damaged`: a
         manifest that cannot be believed, or no files to it.
         """
-        if self.marker is None:
-            return "unfinished"
-        if not self.has_folder:
-            return "damaged"
-        try:
-            return _MARKERS[self.marker] if self.manifest else ""
-        except (UnfinishedError, FileNotFoundError):
-            return "unfinished"
-        except LaterFormatError:
-            return "later"
-        except DamageError:
-            return "damaged"
+        return self._state[0]
 
-    @cached_property
+    @property
     def trouble(self) -> str:
         """Say why a backup that has a manifest cannot be used; nothing for any other."""
-        if self.marker and not self.has_folder:
-            return f"{self.folder} is missing, though {self.manifest_path} is there"
-        with contextlib.suppress(UnfinishedError, FileNotFoundError):
-            try:
-                self.manifest  # noqa: B018 - it raises
-            except (DamageError, LaterFormatError) as error:
-                return error.message
-        return ""
+        return self._state[1]
+
+    @cached_property
+    def _state(self) -> tuple[str, str]:
+        """The status, and the trouble; the manifest is read for them once."""
+        if self.marker is None:
+            return "unfinished", ""
+        if not self.has_folder:
+            return "damaged", f"{self.folder} is missing, though {self.manifest_path} is there"
+        try:
+            self.manifest  # noqa: B018 - it raises
+        except (UnfinishedError, FileNotFoundError):
+            return "unfinished", ""
+        except LaterFormatError as error:
+            return "later", error.message
+        except DamageError as error:
+            return "damaged", error.message
+        return _MARKERS[self.marker], ""
 
     @property
     def is_finished(self) -> bool:
@@ -131,12 +131,24 @@ class Backup:
         try:
             with self.catalogue.store.get(f"{self.folder}.keep") as stream:
                 return " ".join(stream.read(_SHOWN_REASON).decode("utf-8", "replace").split())
-        except (OSError, StoreError) as error:  # it is kept for whatever reason
+        except (OSError, PickupError) as error:  # it is kept for whatever reason
             return f"the reason cannot be read: {error}"
 
     def open(self, path: str) -> contextlib.AbstractContextManager[Readable]:
         """Give a file of the backup as a stream, to be used in a `with`."""
         return self.catalogue.store.get(f"{self.folder}/{path}")
+
+    @contextlib.contextmanager
+    def checked(self, file: StoredFile) -> Iterator[Readable]:
+        """Give a file of the backup as a stream. Raises `DamageError` where it is missing, and, at its end, where it is
+        not the one that the manifest names.
+        """
+        name = f"{self.folder}/{file.path}"
+        try:
+            with self.open(file.path) as stream:
+                yield Checked(stream, name, file.size, file.sha256)
+        except FileNotFoundError as error:
+            raise DamageError(f"{name} is missing") from error
 
 
 class Catalogue:

@@ -1,9 +1,7 @@
 """The command that brings a finished backup from one place to another: copy."""
 
-import contextlib
 import io
 import logging
-from collections.abc import Iterator
 from datetime import datetime, timezone
 
 from pickup_core.catalogue import MANIFEST_COPY, MARK_FILE, Backup
@@ -11,12 +9,11 @@ from pickup_core.entries import chosen
 from pickup_core.errors import DamageError, UsageError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
-from pickup_core.manifest import Manifest, StoredFile
+from pickup_core.manifest import Manifest
 from pickup_core.publish import bring
 from pickup_core.reading import Reading, reading_of, selected
 from pickup_core.session import Session
 from pickup_core.store import Store
-from pickup_core.streams import Checked
 from pickup_core.wording import counted, in_words
 
 log = logging.getLogger("pickup.commands")
@@ -40,7 +37,7 @@ def copy_command(session: Session) -> None:
             manifest = copy(backup, store, target.keys.read_back)
         count, size = counted(len(manifest.files), "file"), in_words(manifest.size)
         log.info("%s: stored %s, %s, in %s", target.label, count, size, store.place)
-        history.add("copy", source=backup.catalogue.name, target=target.name, backup=backup.id)
+        history.add("copy", origin=backup.catalogue.name, target=target.name, places=[store.place], backup=backup.id)
 
 
 def copy(backup: Backup, store: Store, read_back: bool) -> Manifest:
@@ -55,22 +52,13 @@ def copy(backup: Backup, store: Store, read_back: bool) -> Manifest:
     if mark is None:
         raise DamageError(f"{backup.folder} has no {MARK_FILE} in its manifest, as every backup has")
 
-    @contextlib.contextmanager
-    def checked(file: StoredFile) -> Iterator[Checked]:
-        name = f"{backup.folder}/{file.path}"
-        try:
-            with backup.open(file.path) as stream:
-                yield Checked(stream, name, file.size, file.sha256)
-        except FileNotFoundError as error:
-            raise DamageError(f"{name} is missing") from error
-
     def put_files() -> None:
         for path, file in sorted(files.items()):
-            with checked(file) as stream:
+            with backup.checked(file) as stream:
                 store.put(f"{backup.folder}/{path}", stream)
         store.put(f"{backup.folder}/{MANIFEST_COPY}", io.BytesIO(encoded))
 
-    with checked(mark) as stream:
+    with backup.checked(mark) as stream:
         text = b"".join(iter(stream.read, b""))
     bring(store, manifest, encoded, text, put_files, read_back)
     return manifest

@@ -1,5 +1,5 @@
-"""The history: one line of JSON per run, verify, restore and prune, in the state folder, and one for each start of a
-run, so that a run which was killed is told too, and its name not used again.
+"""The history: one line of JSON per run, copy, verify, restore and prune, in the state folder, and one for each start
+of a run, so that a run which was killed is told too, and its name not used again.
 
 Estimates, the first run's right to make a target's root, and the digests that show an exchanged manifest all come from
 here. Losing it loses no backup.
@@ -85,5 +85,5 @@ class History:
         return next((record["backup"] for record in reversed(list(self.records("start")))), None)
 
     def knows_place(self, place: str) -> bool:
-        """Tell whether a run here has stored a backup in this place before."""
-        return any(place in record.get("places", ()) for record in self.records("run"))
+        """Tell whether a run or a copy here has stored a backup in this place before."""
+        return any(place in record.get("places", ()) for kind in ("run", "copy") for record in self.records(kind))

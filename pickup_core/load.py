@@ -55,8 +55,11 @@ class Origin:
             (each for each in self.entries if each.get("name") == entry.name and each.get("profile") == entry.profile),
             {},
         )
+        config = raw.get("config") or {}
+        if not isinstance(config, Mapping):
+            raise ConfigError(f"{entry.label}: config is no dictionary", hint="mend the entry in GENERATORS")
         problems: list[str] = []
-        given = {**(raw.get("config") or {}), **self.settings}
+        given = {**config, **self.settings}
         options = validated(config_class(module), given, f"{entry.label}: config.", self.folder, problems)
         if options is None:
             raise ConfigError(*problems, hint="--set KEY=VALUE sets an option for this restore")

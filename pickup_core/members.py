@@ -33,10 +33,10 @@ _CAPABILITY = "SCHILY.xattr.security.capability"
 
 @dataclass
 class Members:
-    """What a check found in the archives of one entry, what their unpacking needs to know, and what it took away."""
+    """What a check found in an archive, what its unpacking needs to know, and what that took away."""
 
     symlinks: set[bytes] = field(default_factory=set)
-    """What `_safe` gives for the names of the symbolic links."""
+    """What `_safe` gives for the names of the symbolic links, those of the entry's earlier archives among them."""
     detours: Detours = field(default_factory=Detours)
     capabilities: int = 0
     foreign_owners: int = 0

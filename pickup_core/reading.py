@@ -44,8 +44,8 @@ class Reading:
 def reading_of(session: Session) -> Reading:
     """Give the places to read from: the targets, or the folder of `--from`, which needs no config."""
     options = session.options
-    if getattr(options, "folder", None) is not None:
-        if getattr(options, "target", None):
+    if options.folder is not None:
+        if options.target:
             raise UsageError("--from reads a folder, and --target a target: they do not go together")
         store = LooseFolder(options.folder)
         place = Catalogue(str(options.folder), store)
@@ -59,7 +59,7 @@ def reading_of(session: Session) -> Reading:
     name = options.job or config.job or ("any" if _asks_for_all_jobs(options) else None)
     job = job_of(name, "--job, or JOB in the config")
     memory = Memory(config.state_folder)
-    targets = chosen(config.targets, [options.target] if getattr(options, "target", None) else [])
+    targets = chosen(config.targets, [options.target] if options.target else [])
     return Reading([Catalogue(t.name, t.store(), memory) for t in targets], job, config)
 
 

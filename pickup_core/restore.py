@@ -24,7 +24,7 @@ from pickup_core.merge import move_into_place, replace
 from pickup_core.patterns import search_expression
 from pickup_core.report import explained
 from pickup_core.spool import made_below, spool_in
-from pickup_core.streams import Bounded, Digest, compression_suffix, decompressed, decompression_errors, transfer
+from pickup_core.streams import Bounded, compression_suffix, decompressed, decompression_errors, transfer
 from pickup_core.wording import counted, in_words
 
 _OTHERS = "--only restores other entries; pickup.py verify all shows which backups are whole"
@@ -32,9 +32,8 @@ _OTHERS = "--only restores other entries; pickup.py verify all shows which backu
 
 @dataclass
 class Restored:
-    """What was restored: how many files of the backup, and what was left out on the way."""
+    """What was restored from archives: how many of the files asked for, and what was left out on the way."""
 
-    artefacts: int = 0
     members: int = 0
     devices: int = 0
     setuid_files: int = 0
@@ -87,7 +86,7 @@ def _restore_through(spool: Path, backup: Backup, chosen: Chosen, wish: Wish) ->
     for _, artefact in chosen:
         if artefact.path.count("/") != 2:  # deeper, it could lead through a link that an archive brings
             raise DamageError(f"{artefact.path} is no path that an artefact has: PROFILE/ENTRY/NAME")
-    fresh, restored = spool / "fresh", Restored(artefacts=len(chosen))
+    fresh, restored = spool / "fresh", Restored()
     files = [(entry, artefact, fetched(backup, artefact, spool)) for entry, artefact in chosen]
     wanted = [search_expression(pattern) for pattern in wish.paths]
     symlinks: dict[str, set[bytes]] = {}
@@ -114,19 +113,11 @@ def fetched(backup: Backup, artefact: StoredArtefact, spool: Path) -> Path:
     is not the one that the manifest names.
     """
     descriptor, name = tempfile.mkstemp(dir=spool)
-    where = f"{backup.folder}/{artefact.path}"
-    changed = DamageError(f"{where} has changed since it was stored", hint=_OTHERS)
-    with open(descriptor, "wb") as file:
-        digest = Digest(file)
-        try:
-            with backup.open(artefact.path) as stream:
-                transfer(Bounded(stream, artefact.size), digest)
-        except FileNotFoundError:
-            raise DamageError(f"{where} is missing", hint=_OTHERS) from None
-        except DamageError:
-            raise changed from None
-    if digest.sha256 != artefact.sha256:
-        raise changed
+    try:
+        with open(descriptor, "wb") as file, backup.checked(artefact) as stream:
+            transfer(stream, file)
+    except DamageError as error:
+        raise DamageError(error.message, hint=_OTHERS) from error
     return Path(name)
 
 

@@ -33,7 +33,7 @@ def restore_command(session: Session) -> None:
         overwrite=options.overwrite,
         privileged=options.privileged and os.geteuid() == 0,
     )
-    for place in reading.places:
+    for place in () if options.into_server else reading.places:
         root = Path(place.store.place)
         if root.is_absolute() and wish.to.resolve().is_relative_to(root.resolve()):
             raise RefusedError(f"--to {wish.to} lies in {root}, whose backups it would change")
@@ -73,8 +73,7 @@ def _restore_into_folder(reading: Reading, backup: Backup, chosen: Chosen, wish:
     is_of_files = wish.paths and not wish.as_stored
     if is_of_files and not restored.members:
         raise UsageError(f"backup {backup.id} holds no file that matches {wish.patterns}")
-    count = counted(restored.members, "file") if is_of_files else counted(restored.artefacts, "artefact")
-    log.info("restored %s", count)
+    log.info("restored %s", counted(restored.members, "file") if is_of_files else count)
     for sentence in restored.left_out(wish.privileged):
         log.info("%s", sentence)
     reading.remember("restore", target=backup.catalogue.name, backup=backup.id, to=str(wish.to), only=wish.only)

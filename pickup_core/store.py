@@ -14,7 +14,7 @@ What must be true, whatever the place:
   part. An absent *root* is a `NoRootError`: a disk that is not mounted is not an empty one.
 - `delete` removes a file, or a folder and all that is in it, never through a symbolic link. It is content where the
   path is gone already.
-- Any other failure is an `OSError` or a `StoreError`. Every wait is bounded. One thread at a time uses a store.
+- Any other failure is an `OSError` or a `PickupError`. Every wait is bounded. One thread at a time uses a store.
 """
 
 import hashlib

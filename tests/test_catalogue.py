@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pickup_core.catalogue import Backup, Catalogue, read_small
-from pickup_core.errors import DamageError, StoreError, UsageError
+from pickup_core.errors import DamageError, ProcessError, StoreError, UsageError
 from pickup_core.manifest import UnfinishedError, backup_id, encode
 from pickup_core.memory import Memory
 from pickup_core.store import Item, Store
@@ -192,6 +192,33 @@ def test_one_listing_tells_every_state_and_no_manifest_is_read_twice(store: Watc
     store.calls.clear()
     assert list(statuses(store, tmp_path / "state")) == [backup_id(NIGHT + timedelta(days=6)), *first]
     assert store.calls == [("listdir", JOB), ("get", f"{JOB}/{backup_id(NIGHT + timedelta(days=6))}.json")]
+
+
+def test_a_damaged_manifest_is_read_once_for_status_and_trouble(store: Watched, tmp_path: Path) -> None:
+    [night] = store_nights(store, tmp_path / "nights", 1)
+    exchange(store, f"{JOB}/{night.manifest.id}.json", b"{}\n")
+    store.calls.clear()
+    [backup] = catalogue_of(store).backups(JOB)
+    assert (backup.status, backup.is_finished) == ("damaged", False)
+    assert f"{JOB}/{night.manifest.id}.json: " in backup.trouble
+    assert count(store, "get") == 1
+
+
+def test_a_reason_that_cannot_be_read_is_a_reason(store: Watched, tmp_path: Path) -> None:
+    """Whatever it is that the target raises: an error of a program that it starts is one too."""
+    [night] = store_nights(store, tmp_path / "nights", 1)
+    put(store, f"{JOB}/{night.manifest.id}.keep", b"for the auditor")
+    [backup] = catalogue_of(store).backups(JOB)
+    assert backup.keep_reason() == "for the auditor"
+    store.store = Failing()
+    assert backup.keep_reason() == "the reason cannot be read: rsync failed"
+
+
+class Failing(MemoryStore):
+    """A place at which nothing can be read."""
+
+    def get(self, path: str) -> Any:
+        raise ProcessError("rsync failed")
 
 
 def test_a_manifest_is_read_once_even_without_copies(store: Watched, tmp_path: Path) -> None:

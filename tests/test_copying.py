@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pickup_core.errors import DamageError, PickupError, UsageError
+from pickup_core.errors import DamageError, PickupError, StoreError, UsageError
 from pickup_core.history import History
 from tests.places import JOB
 from tests.sessions import DAMAGE, LABEL, carried_out, home_with_two_targets, keep, manifest_at
@@ -32,7 +32,7 @@ def test_a_copy_is_the_same_to_the_byte_and_may_be_verified_and_restored(home: P
     assert carried_out(home, "restore", "--target", "two", "--to", home / "to").status == 0
     assert (home / "to" / LABEL / "data.bin").read_text() == "night 2"
     [copied] = History(home / "state", JOB).records("copy")
-    assert (copied["source"], copied["target"], copied["backup"]) == ("one", "two", name)
+    assert (copied["origin"], copied["target"], copied["backup"]) == ("one", "two", name)
 
 
 def test_a_named_backup_and_one_of_a_copied_folder_can_be_copied(home: Path) -> None:
@@ -42,6 +42,17 @@ def test_a_named_backup_and_one_of_a_copied_folder_can_be_copied(home: Path) -> 
     (home / "one").rename(home / "stick")
     assert carried_out(home, "copy", "--from", home / "stick", "--to", "two").status == 0
     assert len(list((home / "two" / JOB).glob("*.json"))) == 2
+
+
+def test_a_place_that_a_copy_has_used_is_never_made_anew(home: Path) -> None:
+    """T34: a disk that is not mounted; the first copy makes the place."""
+    first, second = keep(home, 1, "one"), keep(home, 2, "one")
+    words = ["--target", "one", "--to", "two"]
+    assert carried_out(home, "copy", first.manifest.id, *words).status == 0
+    (home / "two").rename(home / "unplugged")
+    with pytest.raises(StoreError, match="is the disk mounted"):
+        ended(home, "copy", second.manifest.id, *words)
+    assert not (home / "two").exists()
 
 
 @pytest.mark.parametrize("path", [f"{LABEL}/data.bin", "PICKUP.txt", "RESTORE.txt"])

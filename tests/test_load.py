@@ -147,6 +147,22 @@ def test_a_wrong_option_is_named(site: Site) -> None:
     assert "Hint: --set KEY=VALUE sets an option for this restore" in err
 
 
+def test_an_entry_whose_config_is_no_dictionary_is_named(site: Site) -> None:
+    """F8: the rest of the config is not looked at, so this is."""
+    site.configure(generators='[dict(name="main", profile="server", config="host=server")]')
+    assert site.run("restore", "--into-server", "--only", "main") == 3
+    assert "server/main: config is no dictionary\nHint: mend the entry in GENERATORS" in site.err
+
+
+def test_a_staging_area_below_a_target_is_no_hindrance(site: Site) -> None:
+    """Only --to could bring something among the backups."""
+    config = site.folder / "config.py"
+    config.write_text(config.read_text().replace('STAGING_AREA = "area"', 'STAGING_AREA = "backups/area"'))
+    (site.server / "orders").unlink()
+    assert site.run("restore", "--into-server", "--overwrite") == 0, site.err
+    assert site.tables() == TABLES
+
+
 def test_a_secret_on_the_command_line_is_refused() -> None:
     """I6."""
     with pytest.raises(UsageError) as caught:
