@@ -75,7 +75,7 @@ def dry_run(config: Config, wish: RunWish, report: Report) -> None:
             log.info("  last time it stored %s, %s", counted(len(last), "artefact"), in_words(sum(last.values())))
     for target in chosen(config.targets, wish.targets):
         with report.attempt(target.where), target.store() as store:
-            if not History(config.state_folder, config.job).knows_place(store.place) and not _has_root(store):
+            if _is_yet_to_be_made(store, config):
                 log.info("%s: would make %s and store %s/%s there", target.label, store.place, config.job, manifest.id)
             else:
                 _rehearse(target, store, config, manifest, report)
@@ -147,7 +147,7 @@ def _notes_on(target: TargetEntry, config: Config) -> Iterator[str]:
 def _probe(target: TargetEntry, config: Config, report: Report) -> None:
     """Write, list, read and delete a small file, unless the first run has yet to make the place."""
     with target.store() as store:
-        if not History(config.state_folder, config.job or "").knows_place(store.place) and not _has_root(store):
+        if _is_yet_to_be_made(store, config):
             log.info("%s: %s does not exist, and the first run makes it; should a disk be mounted there?",
                      target.label, store.place)  # fmt: skip
             return
@@ -175,9 +175,12 @@ def _write_and_read(store: Store, path: str, content: bytes) -> None:
             raise StoreError(f"{path} was written, but is read back with another content")
 
 
-def _has_root(store: Store) -> bool:
+def _is_yet_to_be_made(store: Store, config: Config) -> bool:
+    """Tell whether the next run makes the root: it is absent, and no run here has used it."""
+    if History(config.state_folder, config.job or "").knows_place(store.place):
+        return False
     try:
         store.listdir()
     except NoRootError:
-        return False
-    return True
+        return True
+    return False

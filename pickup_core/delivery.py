@@ -20,9 +20,7 @@ from pickup_core.report import Report
 from pickup_core.retention import Policy
 from pickup_core.staging import Staging
 from pickup_core.store import Store
-from pickup_core.wording import in_words
-
-_SHOWN = 5
+from pickup_core.wording import in_words, names_in_words
 
 log = logging.getLogger("pickup.delivery")
 
@@ -49,16 +47,14 @@ class Delivery:
         """
         manifest, encoded = self.manifest, encode(self.manifest)
         self.staging.write(MANIFEST_COPY, encoded)
-        places: list[str] = []
-        served: list[str] = []
+        places: dict[str, str] = {}
         for target in targets:
             with self.report.attempt(target.where):
                 self._serve(target, encoded, places)
-            served += [target.name] if len(places) > len(served) else []
         for target in targets:
-            if served and target.name not in served:
+            if places and target.name not in places:
                 log.error("%s: once it works again: pickup.py copy %s --target %s --to %s", target.where, manifest.id,
-                          shlex.quote(served[0]), shlex.quote(target.name))  # fmt: skip
+                          shlex.quote(next(iter(places))), shlex.quote(target.name))  # fmt: skip
         if places:
             self.staging.discard_kept(manifest.job)
         else:  # with its mark, so that it is a backup like any other
@@ -71,14 +67,14 @@ class Delivery:
                  len(places), len(targets))  # fmt: skip
         good = [entry for entry in manifest.entries if entry.status == "ok"]
         return {
-            "places": places,
+            "places": list(places.values()),
             "sizes": {entry.label: {each.name: each.size for each in entry.artefacts} for entry in good},
             "uncompressed": {e.label: {each.name: each.uncompressed_size for each in e.artefacts} for e in good},
             "manifest": hashlib.sha256(encoded).hexdigest(),
         }
 
-    def _serve(self, target: TargetEntry, encoded: bytes, places: list[str]) -> None:
-        """Clear, publish and prune at one target; its place is added to `places` once it has the backup."""
+    def _serve(self, target: TargetEntry, encoded: bytes, places: dict[str, str]) -> None:
+        """Clear, publish and prune at one target; its place joins `places`, by its name, once it has the backup."""
         manifest, policy = self.manifest, target.keys.retention
         with target.store() as store:
             catalogue = Catalogue(target.name, store, Memory(self.config.state_folder))
@@ -89,7 +85,7 @@ class Delivery:
                 with self.report.attempt(f"{target.where}: clearing leftovers"):
                     self._clear(target, catalogue)
             publish(store, self.staging.backup, manifest, encoded, target.keys.read_back)
-            places.append(store.place)
+            places[target.name] = store.place
             self._keep(store)
             log.info("%s: stored %s in %s", target.label, manifest.id, store.place)
             if policy:
@@ -128,9 +124,8 @@ def tell_pruned(
             done = word if decision.id in pruned.deleted else "spared"
             log.log(level, "%s: %s %s: no rule of %s keeps it", target.label, done, decision.id, policy.text)
     if pruned.deleted:
-        more = f" and {len(pruned.deleted) - _SHOWN} more" if len(pruned.deleted) > _SHOWN else ""
-        log.info("%s: %s %d of %d backups: %s%s", target.label, word, len(pruned.deleted), len(pruned.decisions),
-                 ", ".join(pruned.deleted[:_SHOWN]), more)  # fmt: skip
+        log.info("%s: %s %d of %d backups: %s", target.label, word, len(pruned.deleted), len(pruned.decisions),
+                 names_in_words(pruned.deleted))  # fmt: skip
     for note in pruned.notes:
         log.log(level, "%s: %s", target.label, note)
     for sentence in pruned.warnings:

@@ -107,6 +107,15 @@ def test_what_a_profile_has_to_say_is_shown_and_what_it_raises_costs_itself(
     assert "folder/disk: ok" in caplog.messages
 
 
+def test_a_config_of_an_older_minor_version_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """F7: no failure."""
+    assert checked(replace(made(tmp_path), version=(0, 9))) == 0
+    assert "note: the config is written for version (0, 9), this Pickup reads (1, 0) too" in caplog.messages
+    caplog.clear()
+    assert checked(made(tmp_path)) == 0
+    assert "written for version" not in caplog.text
+
+
 def test_another_run_at_work_is_no_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = made(tmp_path)
     with job_lock(config.state_folder, JOB, LONG_AGO):

@@ -18,7 +18,6 @@ from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.manifest import backup_id
 from pickup_core.report import Report
-from pickup_core.room import needed_room
 from pickup_core.run import RunWish, machine_digest, run
 from target_profiles.folder import Config as FolderConfig
 from target_profiles.folder import Target
@@ -143,11 +142,6 @@ def test_a_clock_that_was_set_back_is_said_once(tmp_path: Path, caplog: pytest.L
 
 
 # Space
-
-
-def test_the_estimate_is_the_last_run_and_a_fifth_more() -> None:
-    assert needed_room([{"a": 1000, "b": 500}, {}, {"c": 1}]) == 1801
-    assert needed_room([]) == 0
 
 
 def test_a_run_that_may_not_fit_is_warned_of_before_anything_is_written(

@@ -323,33 +323,6 @@ def test_writing_stops_before_the_reserve_is_used_up() -> None:
     assert left == ["data"]
 
 
-@pytest.mark.parametrize(
-    ("text", "total", "kept"),
-    [
-        ("5%", 1000, 50),
-        ("1 GiB", 10, 2**30),
-        (0, 10**12, 0),
-        ("512", 1, 512),
-        ("1.5 MiB", 1, 1572864),
-        ("0.5%", 1000, 5),
-    ],
-)
-def test_a_reserve_is_a_share_or_a_size(text: object, total: int, kept: int) -> None:
-    assert Reserve.parse(text).of(total) == kept
-
-
-def test_of_a_share_and_a_size_the_larger_counts() -> None:
-    reserve = Reserve(0.05, 2**30)
-    assert reserve.of(2**30) == 2**30
-    assert reserve.of(2**40) == int(0.05 * 2**40)
-
-
-@pytest.mark.parametrize("text", ["", "5 %%", "100%", "-1", "1 GB", True, None, "many"])
-def test_what_is_no_reserve_is_refused(text: object) -> None:
-    with pytest.raises(ValueError, match="a size like"):
-        Reserve.parse(text)
-
-
 # Areas that are not safe
 
 
