@@ -17,14 +17,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from pickup_core.artefact import Readable
 from pickup_core.entries import TargetEntry
 from pickup_core.instructions import checksums, restore_text
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFile, backup_id, encode
 from pickup_core.publish import mark_text, publish
 from pickup_core.store import BLOCK, Item, Store, walk
+from tests.servers.running import not_for_this_user
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 JOB = "web01"
@@ -252,7 +251,7 @@ def run_on_disk(script: str, size: str, *arguments: object, options: Sequence[st
     """
     unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     if os.geteuid() != 0 and subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this user may not mount anything")
+        not_for_this_user("this user may not mount anything")
     mount = f'mount -t tmpfs -o {",".join([f"size={size}", *options])} none "$DISK"; exec "$@"'
     head = "import json, os, pathlib, sys\nDISK = pathlib.Path(os.environ['DISK'])\n"
     command = [*unshare, "sh", "-ec", mount, "sh", sys.executable, "-c", head + textwrap.dedent(script)]

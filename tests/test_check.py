@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -25,11 +25,10 @@ from target_profiles.folder import Config as FolderConfig
 from target_profiles.folder import Target
 from tests.builders import LOCAL, MemoryStore, config_text, loaded
 from tests.places import JOB, Interrupted, Watched, make_backup, put, served_by, store_backup, store_nights
+from tests.sessions import LABEL, LONG_AGO
 from tests.stored import nothing_changes
 
 WHERE = "TARGETS[0] 'disk' (folder)"
-LABEL = "command/system"
-LONG_AGO = datetime(2025, 3, 1, 2, 15, tzinfo=timezone.utc)
 
 
 @pytest.fixture(autouse=True)

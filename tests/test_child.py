@@ -90,7 +90,7 @@ def test_a_number_that_has_no_name_is_a_user_too() -> None:
 
 
 @needs_root
-def test_another_user_starts_at_the_root_or_where_the_terms_say(tmp_path: Path) -> None:
+def test_another_user_starts_at_the_root_or_where_the_terms_say() -> None:
     assert said_by("pwd", Terms(user="nobody")) == "/"
     with ordinary_folder() as folder:
         assert said_by("pwd", Terms(user="nobody", cwd=folder)) == str(folder)
@@ -115,7 +115,7 @@ def test_another_user_inherits_no_descriptor_of_ours(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_what_runs_as_another_user_is_ended_with_its_group(tmp_path: Path) -> None:
+def test_what_runs_as_another_user_is_ended_with_its_group() -> None:
     """G8, G9"""
     with ordinary_folder() as folder:
         command = sh("echo $$ > $1/pid; sleep 1000 & exec sleep 1000", folder)

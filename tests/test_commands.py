@@ -5,7 +5,7 @@ import re
 import socket
 import stat
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,8 @@ from target_profiles.folder import Config as FolderConfig
 from target_profiles.folder import Target
 from tests.builders import LOCAL, config_text, write_config
 from tests.places import JOB, store_nights
-from tests.sessions import carried_out
+from tests.sessions import LONG_AGO, carried_out
 from tests.stored import nothing_changes
-
-LONG_AGO = datetime(2025, 3, 1, 2, 15, tzinfo=timezone.utc)
 
 
 def configure(home: Path, *names: str, retention: str = "None") -> None:

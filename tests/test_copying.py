@@ -51,7 +51,7 @@ def test_a_place_that_a_copy_has_used_is_never_made_anew(home: Path) -> None:
     assert carried_out(home, "copy", first.manifest.id, *words).status == 0
     (home / "two").rename(home / "unplugged")
     with pytest.raises(StoreError, match="is the disk mounted"):
-        ended(home, "copy", second.manifest.id, *words)
+        carried_out(home, "copy", second.manifest.id, *words)
     assert not (home / "two").exists()
 
 
@@ -65,21 +65,16 @@ def test_a_file_that_is_not_what_was_stored_is_not_copied_and_nothing_stays(home
     changed = {"flipped": bytes([data[0] ^ 1]) + data[1:], "cut": data[:-1], "longer": data + b"x"}
     file.write_bytes(changed[how]) if how in changed else file.unlink()
     with pytest.raises(PickupError) as caught:
-        ended(home, "copy", "--to", "two")
+        carried_out(home, "copy", "--to", "two")
     assert re.search(f"{made.manifest.id}/{path} (has changed since it was stored|is missing)", str(caught.value))
     assert tree_of(home / "two") == {}
-
-
-def ended(home: Path, *words: object) -> None:
-    """Carry out a command, and raise what it raises."""
-    carried_out(home, *words)
 
 
 def test_a_damaged_backup_is_taken_from_another_place_or_not_at_all(home: Path) -> None:
     made = keep(home, 1, "one")
     DAMAGE["flipped"](manifest_at(home, "one", made))
     with pytest.raises(DamageError):
-        ended(home, "copy", made.manifest.id, "--to", "two")
+        carried_out(home, "copy", made.manifest.id, "--to", "two")
     assert not (home / "two").exists()
 
 
@@ -88,7 +83,7 @@ def test_what_is_there_already_is_not_written_over(home: Path) -> None:
     keep(home, 1, "two", content="another content")
     before = tree_of(home / "two")
     with pytest.raises(FileExistsError, match=f"{JOB}/{made.manifest.id} exists already at this target"):
-        ended(home, "copy", "--target", "one", "--to", "two")
+        carried_out(home, "copy", "--target", "one", "--to", "two")
     assert tree_of(home / "two") == before
 
 
@@ -103,4 +98,4 @@ def test_what_is_there_already_is_not_written_over(home: Path) -> None:
 def test_what_cannot_be_copied_is_a_usage_error(home: Path, words: list[str], message: str) -> None:
     keep(home, 1, "one")
     with pytest.raises(UsageError, match=message):
-        ended(home, "copy", *words)
+        carried_out(home, "copy", *words)

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import shutil
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from pickup_core.store import Item, Store
 from pickup_core.verify import verify
 from tests.builders import LOCAL, MemoryStore, config_text, loaded
 from tests.places import JOB, Interrupted, Made, Watched, make_backup, served_by, store_backup, store_nights
+from tests.sessions import LONG_AGO
 
-LONG_AGO = datetime(2025, 3, 1, 2, 15, tzinfo=timezone.utc)
 TONIGHT = LONG_AGO + timedelta(days=100)
 ENTRIES = (
     '[dict(name="www", profile="folder", config=dict(path="/srv")),'

@@ -192,7 +192,10 @@ def test_nothing_is_loaded_where_the_staging_area_has_no_room(site: Site) -> Non
     """S15: what shares its disk keeps its room."""
     config = site.folder / "config.py"
     config.write_text(config.read_text().replace("MIN_FREE = 0", f"MIN_FREE = {2**60}"))
+    site.stored("users").write_bytes(b"damage, which only reading would tell")
+    (site.server / "orders").write_bytes(b"of today\n")
     assert site.run("restore", "--into-server", "--overwrite") == 2
+    assert (site.server / "orders").read_bytes() == b"of today\n"
     assert "meanwhile, but 0 Bytes may be written to " in site.err
     assert "Hint: see STAGING_AREA and MIN_FREE in the config" in site.err
 

@@ -399,7 +399,7 @@ except PickupError as error:
 
 
 @needs_root
-def test_only_devices_may_fail_for_an_ordinary_user(tmp_path: Path) -> None:
+def test_only_devices_may_fail_for_an_ordinary_user() -> None:
     """V14: tar's status says only that something failed; that is no reason to lose a file without a word."""
     for count, broken, said in (
         (3, "", "3 f"),

@@ -166,7 +166,7 @@ def test_a_run_that_may_not_fit_is_warned_of_before_anything_is_written(
 # The machine
 
 
-def test_a_machine_is_told_from_others_without_its_id(tmp_path: Path) -> None:
+def test_a_machine_is_told_from_others_without_its_id() -> None:
     """machine-id(5): the id is confidential, and must not be told by what is derived from it."""
     digest = machine_digest()
     assert re.fullmatch(r"[0-9a-f]{16}", digest)

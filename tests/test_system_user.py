@@ -63,7 +63,7 @@ def test_where_only_half_of_it_is_allowed_we_stay_who_we_are(missing: str) -> No
 
 
 @needs_root
-def test_the_kernel_tells_a_server_whom_we_act_as(tmp_path: Path) -> None:
+def test_the_kernel_tells_a_server_whom_we_act_as() -> None:
     """Peer authentication: G42."""
 
     def peer(listening: socket.socket, path: Path) -> int:

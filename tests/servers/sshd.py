@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.servers.running import free_port, required, running
+from tests.servers.running import free_port, not_for_this_user, required, running
 
 SHELL, LYING, SFTP, APPENDING = "pickup-shell", "pickup-lies", "pickup-sftp", "pickup-append"
 PASSWORD = "correct:horse\\battery"
@@ -91,7 +89,7 @@ def sshd() -> Iterator[Server]:
     Only root may do that; for others the test is skipped.
     """
     if os.geteuid() != 0:
-        pytest.skip("only root can run a server for several users")
+        not_for_this_user("only root can run a server for several users")
     # Not below /tmp: all that is above the jail must belong to root, and nobody else may write there.
     with tempfile.TemporaryDirectory(prefix="pickup-sshd-", dir="/run") as name:
         folder, port = Path(name), free_port()
