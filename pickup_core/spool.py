@@ -4,12 +4,11 @@ What it holds comes out of archives: folders that not even their owner may enter
 """
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pickup_core.errors import RefusedError
-from pickup_core.removal import remove_folder
+from pickup_core.removal import temporary_folder
 from pickup_core.trust import see_that_nobody_else_leads
 
 
@@ -28,9 +27,7 @@ def spool_in(destination: Path) -> Iterator[Path]:
         see_that_nobody_else_leads(destination)  # only now there is nothing left that somebody else could make
         if not destination.is_dir():
             raise RefusedError(f"{destination} is not a folder", hint="use another --to")
-        spool = Path(tempfile.mkdtemp(prefix=".pickup-", dir=destination))
-        stack.callback(remove_folder, spool)
-        yield spool
+        yield stack.enter_context(temporary_folder(".pickup-", destination))
 
 
 def _make(folder: Path) -> None:

@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from types import TracebackType
 
 from pickup_core.artefact import STAGING_MARK
 from pickup_core.errors import ConfigError, PickupError
-from pickup_core.removal import remove_folder
+from pickup_core.removal import remove_folder, temporary_folder
 from pickup_core.room import Reserve, Room, room_in
 from pickup_core.trust import private_folder
 
@@ -39,33 +38,35 @@ class Staging:
     def __init__(self, area: Path, reserve: Reserve) -> None:
         self._area = area
         self._reserve = reserve
-        self._kept = False
 
     def __enter__(self) -> "Staging":
         if not shutil.rmtree.avoids_symlink_attacks:
             raise ConfigError("this Python cannot delete folders safely (see shutil.rmtree.avoids_symlink_attacks)")
         _check_area(self._area)
         _clear_leftovers(self._area)
-        try:
-            self._make_run_folder()
-        except OSError as error:
-            raise PickupError(f"nothing can be written to the staging area {self._area}: {error.strerror}") from error
+        with contextlib.ExitStack() as end:
+            try:
+                self._make_run_folder(end)
+            except OSError as error:
+                what = f"nothing can be written to the staging area {self._area}: {error.strerror}"
+                raise PickupError(what) from error
+            self._end = end.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._kept:
-            _remove(self._run)
-        os.close(self._lock)
+        self._end.close()
 
-    def _make_run_folder(self) -> None:
+    def _make_run_folder(self, end: contextlib.ExitStack) -> None:
         """Make the folder, lock it, and only then mark it: what is marked and not locked was left by a run that
         ended.
         """
-        self._run = Path(tempfile.mkdtemp(prefix="run-", dir=self._area))
-        self._lock = os.open(self._run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        lock = end.enter_context(contextlib.ExitStack())  # let go of when the folder is gone
+        self._run = end.enter_context(temporary_folder("run-", self._area, _remove))
+        descriptor = os.open(self._run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        lock.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         (self._run / STAGING_MARK).touch(mode=0o600)
         self.backup = self._run / "backup"
         self.backup.mkdir(mode=0o700)
@@ -73,11 +74,8 @@ class Staging:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Give a private empty folder for one generator; it is removed afterwards, with whatever is in it."""
-        folder = Path(tempfile.mkdtemp(prefix="scratch-", dir=self._run))
-        try:
+        with temporary_folder("scratch-", self._run) as folder:
             yield folder
-        finally:
-            remove_folder(folder)
 
     def sink(self, path: str) -> "StagedFile":
         """Give a new file of the backup to write to, to be used in a `with`."""
@@ -99,7 +97,6 @@ class Staging:
         if os.path.lexists(kept):  # and is none of ours
             kept = self._area / f"kept-{name}~{self._run.name}"
         self._run.rename(kept)
-        self._kept = True
         return kept / "backup"
 
     def discard_kept(self, name: str) -> None:
