@@ -5,7 +5,8 @@ What becomes of an example is told by its language. An example in another one fa
     console    is run for real, page by page, and has to print what the page shows
     python     with a file name as its caption: is written there, for the commands that follow on the page
                without: is an entry, or some lines of a config, and is loaded as such
-    sh         is not run; bash can read it, and Pickup's command line its commands
+    sh         is not run here; bash can read it, and Pickup's command line its commands. The pages about databases are
+               followed in end_to_end/test_database_pages.py
     ini        is a unit of systemd
     text       is a crontab
 
