@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pickup_core import __version__
-from pickup_core.errors import ExitCode, PickupError, Stopped
+from pickup_core.errors import ExitCode, PickupError, Stopped, raise_if_stopped
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -49,9 +49,13 @@ def _carried_out(arguments: Sequence[str] | None) -> int:
     try:
         options = parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments))
         _listen_to_signals()
-        from pickup_core.commands import carry_out
+        try:
+            from pickup_core.commands import carry_out
 
-        return carry_out(options)
+            return carry_out(options)
+        except Exception:
+            raise_if_stopped()
+            raise
     except Stopped as stopped:
         return _ended(f"{stopped}; what was not finished is removed", stopped.exit_code)
     except KeyboardInterrupt:
@@ -290,8 +294,10 @@ def _listen_to_signals() -> None:
     def stop(number: int, frame: object) -> NoReturn:
         for other in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(other, lambda number, frame: os._exit(128 + number))
-        raise Stopped(number)
+        Stopped.heard = Stopped(number)
+        raise Stopped.heard
 
+    Stopped.heard = None
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, stop)

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from pickup_core.entries import GeneratorEntry, TargetEntry, generator_entries, target_entries, validated
-from pickup_core.errors import ConfigError, PickupError, Stopped, raise_if_stopped
+from pickup_core.errors import ConfigError, PickupError, Stopped
 from pickup_core.masking import masked_source
 from pickup_core.options import Options, parsed
 from pickup_core.room import Reserve
@@ -192,7 +192,6 @@ def _executed(path: Path, source: str) -> dict[str, Any]:
         line = f", line {error.lineno}" if error.lineno else ""
         raise ConfigError(f"{path.name}{line}: {error.msg}", hint=f"mend {path}") from error
     except BaseException as error:  # SystemExit too: a config that ends the process would end the backup silently
-        raise_if_stopped(error)
         what = redact(f"{type(error).__name__}: {error}")
         raise ConfigError(f"{path.name}{_line_in(path, error)}: {what}", hint=f"mend {path}") from error
     return vars(module)

@@ -17,6 +17,7 @@ Every message names the entry or the file, says what is, and ends with a hint wh
 import signal
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import ClassVar
 
 
 class ExitCode(IntEnum):
@@ -109,17 +110,20 @@ class RefusedError(PickupError):
 
 
 class Stopped(BaseException):
-    """A signal asked the run to end. It passes every `except Exception` and ends only in the command line."""
+    """A signal asked the run to end. It passes every `except Exception` and ends only in the command line.
+
+    `heard` is that of this process, once a signal came: a library may swallow it, or put another exception in its
+    place.
+    """
+
+    heard: ClassVar["Stopped | None"] = None
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.exit_code = 128 + number
 
 
-def raise_if_stopped(error: BaseException) -> None:
-    """Raise the `Stopped` that led to an exception: code that is not Python may put another one in its place."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, Stopped):
-            raise cause
-        cause = cause.__cause__ or cause.__context__
+def raise_if_stopped() -> None:
+    """Raise `Stopped` where a signal came before, whatever has become of its exception."""
+    if Stopped.heard is not None:
+        raise Stopped.heard

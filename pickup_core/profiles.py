@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from pickup_core import api
-from pickup_core.errors import ConfigError, raise_if_stopped
+from pickup_core.errors import ConfigError
 from pickup_core.options import Options
 from pickup_core.store import Store
 from pickup_core.trust import read_trusted
@@ -155,7 +155,6 @@ def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        raise_if_stopped(error)
         raise ConfigError(f"profile {name!r} cannot be imported: {_sentence(error)}", hint=_hint(error)) from error
 
 
@@ -168,7 +167,6 @@ def _executed(kind: str, name: str, path: Path) -> ModuleType:
     try:
         exec(compile(source, str(path), "exec"), vars(module))  # noqa: S102 - a profile is code, and its file was checked
     except (Exception, SystemExit) as error:
-        raise_if_stopped(error)
         raise ConfigError(f"profile {path} cannot be loaded: {_sentence(error)}", hint=_hint(error)) from error
     return module
 

@@ -41,10 +41,11 @@ class Report:
         What ends the process (`KeyboardInterrupt`, `Stopped`) passes.
         """
         outcome = outcome or Outcome()
+        raise_if_stopped()
         try:
             yield outcome
         except Exception as error:
-            raise_if_stopped(error)
+            raise_if_stopped()
             log.debug("%s: %s", where, type(error).__name__, exc_info=True)
             sentence = f"{part}: {explained(error)}" if part else explained(error)
             self.fail(where, sentence, outcome, error.exit_code if isinstance(error, PickupError) else None)

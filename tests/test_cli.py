@@ -309,6 +309,11 @@ ENDS = [
     ("raise DamageError('x')", 6, "ERROR: x\n"),
     ("raise RefusedError('x')", 6, "ERROR: x\n"),
     ("raise Stopped(15)", 143, "ERROR: stopped by SIGTERM; what was not finished is removed\n"),
+    (
+        "exec('try: os.kill(os.getpid(), 15)\\nexcept Stopped as e: raise ConfigError(str(e))')",
+        143,
+        "ERROR: stopped by SIGTERM; what was not finished is removed\n",
+    ),
     ("raise KeyboardInterrupt", 130, "ERROR: interrupted\n"),
     ("raise OSError(28, 'No space left on device', '/x')", 2, "ERROR: No space left on device: /x\n"),
     ("raise ValueError('odd')", 5, "ERROR: internal error, please report it: ValueError: odd\n"),
@@ -322,7 +327,7 @@ ENDS = [
 def ends() -> dict[str, tuple[int, str]]:
     """Give code and standard error of each of these ends, all of them in one process."""
     code = f"""
-import contextlib, io, json
+import contextlib, io, json, os
 from pickup_core import cli, commands
 from pickup_core.errors import *
 from pickup_core.secret import Secret

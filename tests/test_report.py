@@ -78,12 +78,18 @@ def test_an_outcome_collects_what_happened() -> None:
     assert report.exit_code == ExitCode.FAILED
 
 
-def test_a_signal_that_other_code_hides_in_an_exception_is_heard() -> None:
+def test_a_signal_whose_exception_is_swallowed_or_exchanged_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     """K1."""
-    report, error = Report(), RuntimeError("an error in a library")
-    error.__cause__ = Stopped(signal.SIGTERM)
+    report, stopped = Report(), Stopped(signal.SIGTERM)
+
+    def library() -> None:
+        monkeypatch.setattr(Stopped, "heard", stopped)
+        raise RuntimeError("an error of its own")
+
     with pytest.raises(Stopped), report.attempt("a"):
-        raise error
+        library()
+    with pytest.raises(Stopped), report.attempt("b"):
+        pytest.fail("nothing more is attempted")
     assert report.exit_code == 0
 
 
