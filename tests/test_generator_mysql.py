@@ -1025,6 +1025,7 @@ def test_an_option_file_is_read_as_mysqls_own_programs_do(written: str, meant: s
         (dict(database="shop*"), ["shop", "shop_2"]),
         (dict(database=["test", "sho?"]), ["shop", "test"]),
         (dict(exclude=["shop*", "t?st"]), ["Shop"]),
+        (dict(exclude="shop*"), ["Shop", "test"]),
         (dict(database="[s]hop"), []),
     ],
 )
@@ -1041,6 +1042,15 @@ def test_a_pattern_that_matches_nothing_fails(server: MariaDB, scratch: Path) ->
         assert f"shows user root no database '{pattern}'" in produced.failures[f"{pattern}.sql"]
         with pytest.raises(PickupError, match="shows user root no database"):
             checked(server.config(users=False, database=pattern))
+
+
+def test_check_names_what_leaves_nothing_out(server: MariaDB) -> None:
+    shop(server, "shop", "till")
+    notes = checked(server.config(database="shop", exclude=["*_test", "gone", "till"]))
+    assert [note for note in notes if "exclude" in note] == [
+        "exclude '*_test' matches no database",
+        "exclude 'gone' matches no database",
+    ]
 
 
 def test_a_user_who_does_not_see_all_databases_is_told(server: MariaDB) -> None:
@@ -1097,8 +1107,9 @@ def test_check_names_sizes_and_tables_without_transactions(server: MariaDB) -> N
     [
         (dict(database="mysql"), "database: names mysql, which belongs to the server"),
         (dict(database=["a", "Information_Schema"]), "database: names Information_Schema, which belongs"),
-        (dict(database=[]), "database: names no database"),
-        (dict(database=["shop", ""]), "database: names no database"),
+        (dict(database=[]), "database: "),
+        (dict(database=["shop", ""]), "database: has an empty name"),
+        (dict(exclude=""), "exclude: has an empty name"),
         (dict(host="-oops"), "host: "),
         (dict(host="a\nb"), "host: "),
         (dict(port=0), "port: "),

@@ -286,7 +286,21 @@ def test_a_pattern_that_matches_nothing_fails_and_the_rest_is_kept(
     ran = run_entry(tmp_path, "postgres", server.config(database=["nope_*", database]))
     assert ran.exit_code == ExitCode.FAILED
     assert ran.contents.keys() == {"globals.sql", "shop.sql"}
-    assert "no database matches 'nope_*'\nHint: " in ran.messages[0]
+    assert "no database matches 'nope_*'\nHint: psql --list" in ran.messages[0]
+    config = options_of("postgres", server.config(database=["nope_*", "no?e", database]), tmp_path)
+    with pytest.raises(PickupError, match=r"^no database matches 'nope_\*', 'no\?e'\nHint: psql --list"):
+        list(profile.check(config))
+
+
+def test_check_names_what_leaves_nothing_out(server: PostgresServer, database: str, tmp_path: Path) -> None:
+    config = server.config(database=["shop*", database], exclude=["*_test", "till", "two_*"])
+    server.create("two_x")
+    try:
+        notes = list(profile.check(options_of("postgres", config, tmp_path)))
+    finally:
+        server.drop("two_x")
+    assert notes[1:3] == ["exclude '*_test' matches no database", "exclude 'till' matches no database"]
+    assert len(notes) == 4
 
 
 @pytest.mark.parametrize(
