@@ -91,7 +91,8 @@ _NOT_THERE_YET = ("1146", "1305")  # no such table, no such routine
 
 class Config(Options):
     host: str | None = Field(None, pattern="^[A-Za-z0-9:][A-Za-z0-9.:_-]*$")
-    """The server's host, to be reached over the network. By default it is the server of this machine, by its socket."""
+    """The server's host, to be reached over the network. By default it is the server of this machine, by its socket. It
+    does not go with `socket`."""
     port: int | None = Field(None, ge=1, le=65535)
     """The server's port, where `host` is given; by default 3306."""
     socket: Path | None = None
@@ -138,6 +139,13 @@ class Config(Options):
         for word in words:
             check_dump_option(word)
         return words
+
+    @model_validator(mode="after")
+    def _there_is_one_way(self) -> "Config":
+        over_network = [f"`{key}`" for key in ("host", "port") if getattr(self, key) is not None]
+        if self.socket is not None and over_network:
+            raise ValueError(f"`socket` does not go with {' and '.join(over_network)}: a server is reached one way")
+        return self
 
     @model_validator(mode="after")
     def _tls_has_a_host(self) -> "Config":

@@ -1113,6 +1113,12 @@ def test_check_names_sizes_and_tables_without_transactions(server: MariaDB) -> N
         (dict(host="-oops"), "host: "),
         (dict(host="a\nb"), "host: "),
         (dict(port=0), "port: "),
+        (dict(socket="/run/s", host="db"), "`socket` does not go with `host`: "),
+        (dict(socket="/run/s", port=3307), "`socket` does not go with `port`: "),
+        (
+            dict(socket="/run/s", port=3307, host="db", defaults_file="x"),
+            "`socket` does not go with `host` and `port`: ",
+        ),
         (dict(tls=True), "tls=True needs a host"),
         (dict(ssl_ca="/ca.pem"), "ssl_ca, ssl_cert and ssl_key are of use with tls=True only"),
         (dict(host="db", tls=True, ssl_cert="/c"), "ssl_cert and ssl_key belong together"),
