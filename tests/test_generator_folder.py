@@ -204,8 +204,10 @@ def test_a_folder_that_may_be_missing_is_skipped(
     assert ran.record.status == "ok"
     assert ran.contents.keys() == {"www.tar", "www.contents"}
     assert f"{tmp_path / 'nowhere'} does not exist, as it may" in caplog.messages
+    caplog.clear()
     notes = notes_of({**config, "path": [str(tmp_path / path) for path in config["path"]]}, tmp_path)
     assert sorted(notes) == [f"{tmp_path / path} does not exist, as it may" for path in ("nowhere", "www/index.html/x")]
+    assert [line for line in caplog.messages if "as it may" in line] == [], "the notes say it"
 
 
 def test_where_all_that_may_be_missing_is_missing_the_entry_fails(tmp_path: Path) -> None:
@@ -1238,10 +1240,10 @@ def test_the_environment_has_no_effect_on_tar(
 
 def test_the_root_of_the_file_system_is_archived_as_a_dot(tmp_path: Path, source: Path) -> None:
     config = options_of("folder", dict(path="/", exclude=["/css/deep", "*.tmp", "/proc/*", "index.html"]), tmp_path)
-    with profile._jobs(Path("/"), config.model_copy(update={"allow_empty": True})) as (job,):
-        assert (job.name, job.members) == ("root", ["."])
-        assert (os.readlink(job.place) if job.place else None) == ("/" if IS_ROOT else None)
-    words = profile._tar(config, job, config.exclude, ["--file=-"])._commands[0]
+    with profile._archives(Path("/"), config.model_copy(update={"allow_empty": True})) as (archive,):
+        assert (archive.name, archive.members) == ("root", ["."])
+        assert (os.readlink(archive.place) if archive.place else None) == ("/" if IS_ROOT else None)
+    words = profile._tar(config, archive, config.exclude, ["--file=-"])._commands[0]
     assert ("--directory=/" in words) is not IS_ROOT
     fill(source, "a.tmp", "proc/1", "proc/proc/2", "css/proc/3")
     elsewhere = [word for word in words if not word.startswith("--directory=")]
