@@ -57,6 +57,7 @@ from pickup_core.api import (
     Terms,
     failure,
     feed,
+    in_words,
     output_of,
 )
 
@@ -180,7 +181,7 @@ def check(config: Config) -> Iterator[str]:
         except PickupError as error:
             problems.append(error.message)
             continue
-        yield f"database {name!r}: {size} bytes"
+        yield f"database {name!r}: {in_words(size)}"
         if config.pg_dump_options:  # which may leave just that out
             yield from missing
         else:

@@ -21,6 +21,7 @@ passes through /var/tmp, else through the staging area.
 import contextlib
 import logging
 import os
+import re
 import shutil
 import stat
 import sys
@@ -44,6 +45,7 @@ from pickup_core.api import (
     Stored,
     Terms,
     failure,
+    in_words,
     other_user,
     others_may_write,
     output_of,
@@ -62,6 +64,7 @@ log = logging.getLogger("pickup.sqlite")
 
 _CHILD = Path(__file__).with_name("_sqlite_child.py")
 _EXPLAINED = 3
+_DESCRIBED = re.compile(rb"(\d{1,18}) (\w{1,20})\n")
 _SHARED = Path("/var/tmp")  # noqa: S108 - a private folder is made in it
 _STALL = 900
 _SLOWEST = 1024 * 1024
@@ -102,7 +105,10 @@ def check(config: Config) -> Iterator[str]:
     for _, database in _named(config.databases):
         place = _place_of(database, config)
         with _child("describe", place, place.used, config) as stream:
-            yield f"{database}: {_all_of(stream).decode().strip()}"
+            found = _DESCRIBED.fullmatch(_all_of(stream))
+        if found is None:  # its user can make it say anything
+            raise PickupError(f"database {database}: what its process found out is no size and no journal mode")
+        yield f"{database}: {in_words(int(found[1]))}, journal mode {found[2].decode()}"
 
 
 def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, overwrite: bool) -> Iterator[str]:
@@ -129,7 +135,7 @@ def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, ov
     )
     for stored, place in zip(artefacts, places, strict=True):
         _load(stored, place, config)
-        yield f"{stored.name} was loaded, {stored.size} bytes"
+        yield f"{stored.name} was loaded, {in_words(stored.size)}"
 
 
 @dataclass(frozen=True)
@@ -220,8 +226,8 @@ def _private_folder(place: _Place, size: int, parent: Path) -> Iterator[Path]:
     """Give a private folder with room for so many bytes, and remove it whatever its user has made of it."""
     free = shutil.disk_usage(parent).free
     if size > free:
-        what = f"database {place.name}: a copy of it needs {size} bytes in {parent}, where {free} are free"
-        raise PickupError(what, hint="make room there")
+        what = f"a copy of it needs {in_words(size)} in {parent}, where there is room for {in_words(free)}"
+        raise PickupError(f"database {place.name}: {what}", hint="make room there")
     folder = Path(tempfile.mkdtemp(prefix="pickup-", dir=parent))
     try:
         yield folder

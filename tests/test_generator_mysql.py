@@ -1095,7 +1095,7 @@ def test_check_names_sizes_and_tables_without_transactions(server: MariaDB) -> N
         server.run(f"CREATE TABLE m{number} (n INT) ENGINE={'MyISAM' if number % 2 else 'Aria'}", database="shop")
     notes = checked(server.config())
     assert re.fullmatch(rf"MariaDB 1[\d.]+ at socket {server.socket}, dumped by mariadb-dump 1[\d.]+", notes[0])
-    assert any(re.fullmatch(r"database 'shop': 8 tables and views, \d+ bytes of data", note) for note in notes)
+    assert any(re.fullmatch(r"database 'shop': 8 tables and views, \d+\.\d KiB of data", note) for note in notes)
     assert notes[-1] == (
         "no transactions, so not of the same moment as the rest: shop.m0 (Aria), shop.m1 (MyISAM), shop.m2 (Aria),"
         " shop.m3 (MyISAM), shop.m4 (Aria) and 2 more"

@@ -822,7 +822,7 @@ def test_check_tells_the_versions_and_the_sizes(server: PostgresServer, two: lis
         notes[0],
     )
     assert all(
-        re.fullmatch(rf"database '{name}': \d{{7,8}} bytes", note) for name, note in zip(two, notes[1:], strict=True)
+        re.fullmatch(rf"database '{name}': \d+\.\d MiB", note) for name, note in zip(two, notes[1:], strict=True)
     )
     with pytest.raises(PickupError, match='database "missing" does not exist'):
         list(profile.check(options_of("postgres", server.config(database=[*two, "missing"]), scratch)))

@@ -21,6 +21,7 @@ import pytest
 from generator_profiles import sqlite as profile
 from pickup_core.artefact import Stored
 from pickup_core.errors import ExitCode, PickupError, RefusedError, Stopped
+from pickup_core.wording import in_words
 from tests.builders import NOBODY, ROOT, config_text, ordinary_folder, problems_of
 from tests.deep import chain
 from tests.end_to_end.trees import everything_about
@@ -372,8 +373,20 @@ def test_two_databases_of_the_same_file_name_are_told_apart(tmp_path: Path) -> N
 def test_check_tells_size_and_mode(tmp_path: Path) -> None:
     one, two = make(tmp_path / "one.db"), make(tmp_path / "two.db", mode="wal")
     notes = list(profile.check(options_of("sqlite", dict(databases=[str(one), str(two)]), tmp_path)))
-    assert notes[0] == f"{one}: {one.stat().st_size} bytes, journal mode delete"
-    assert notes[1] == f"{two}: {two.stat().st_size} bytes, journal mode wal"
+    assert (one.stat().st_size, two.stat().st_size) == (49152, 49152)
+    assert notes == [f"{one}: 48.0 KiB, journal mode delete", f"{two}: 48.0 KiB, journal mode wal"]
+
+
+@pytest.mark.parametrize("answer", ["", "many wal", "7", "7 wal\n8 wal", "9" * 5000 + " wal"])
+def test_an_answer_that_makes_no_sense_is_no_internal_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    """Whose the database is can change what the process says that opens it."""
+    database = make(tmp_path / "shop.db")
+    (tmp_path / "child.py").write_text(f"print({answer!r})\n")
+    monkeypatch.setattr(profile, "_CHILD", tmp_path / "child.py")
+    with pytest.raises(PickupError, match=f"^database {database}: what its process found out is no size"):
+        list(profile.check(options_of("sqlite", dict(databases=[str(database)]), tmp_path)))
 
 
 def test_an_ordinary_user_reads_what_may_be_read_and_names_what_may_not() -> None:
@@ -873,13 +886,13 @@ def test_a_copy_that_has_no_room_is_said_before_it_is_made(tmp_path: Path) -> No
     """S1"""
     database = make(tmp_path / "shop.db", 20_000)
     (tmp_path / "small").mkdir()
-    size = database.stat().st_size
+    size = in_words(database.stat().st_size)
     before = f"mount -t tmpfs -o size=1m none {tmp_path / 'small'}"
     config = dict(databases=[str(database)])
     produced = produce_elsewhere("sqlite", config, before=before, env={**CRON, "TMPDIR": str(tmp_path / "small")})
     message = produced.failures["shop.db"]
-    assert f"database {database}: a copy of it needs {size} bytes in {tmp_path}/small/" in message
-    assert "Hint: make room there" in message
+    assert f"database {database}: a copy of it needs {size} in {tmp_path}/small/" in message
+    assert ", where there is room for 1.0 MiB\nHint: make room there" in message
 
 
 # Loading back
@@ -905,8 +918,8 @@ def test_a_database_that_is_gone_is_loaded_back(tmp_path: Path, other: bytes) ->
     said = load(config, stored_of("users.db", other), stored_of("shop.db", other))
     assert said == [
         f"loads users.db into the new file {tmp_path}/users.db, shop.db into the new file {tmp_path}/shop.db",
-        f"users.db was loaded, {len(other)} bytes",
-        f"shop.db was loaded, {len(other)} bytes",
+        "users.db was loaded, 8.0 KiB",
+        "shop.db was loaded, 8.0 KiB",
     ]
     for name in ("shop.db", "users.db"):
         assert rows_in((tmp_path / name).read_bytes()) == 7
