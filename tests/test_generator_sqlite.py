@@ -1,6 +1,7 @@
 """The SQLite generator: the contract of all generators, and databases that are written to, locked, or damaged."""
 
 import contextlib
+import functools
 import io
 import os
 import re
@@ -30,10 +31,12 @@ from tests.generator_contract import (
     GeneratorContract,
     Sample,
     children,
+    load_back,
     options_of,
     produce,
     produce_elsewhere,
     run_entry,
+    stored,
 )
 
 ROWS = 300
@@ -64,13 +67,6 @@ def rows_in(content: bytes) -> int:
     with opened(content) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         return int(connection.execute("SELECT count(*) FROM orders").fetchone()[0])
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    return folder
 
 
 class TestContract(GeneratorContract):
@@ -751,13 +747,13 @@ def test_a_strangers_link_is_followed_as_the_stranger(strange: Path, tmp_path: P
     path = lead_elsewhere(strange, tmp_path / "roots", how)
     config = dict(databases=[str(path)])
     with pytest.raises(PickupError, match=f"Permission denied: {tmp_path}/roots/shop.db"):
-        load(config, stored_of(path.name, other))
+        load(config, stored({path.name: other}))
     assert list((tmp_path / "roots").iterdir()) == []
     before = make(tmp_path / "roots" / "shop.db").read_bytes()
     failures = produce("sqlite", config, strange).failures
     assert f"unable to open database file\nHint: user {NOBODY} has opened it" in failures[path.name]
     with pytest.raises(PickupError, match="unable to open database file"):
-        load(config, stored_of(path.name, other), overwrite=True)
+        load(config, stored({path.name: other}), overwrite=True)
     assert (tmp_path / "roots" / "shop.db").read_bytes() == before
     assert os.listdir(tmp_path / "roots") == ["shop.db"]
 
@@ -898,13 +894,7 @@ def test_a_copy_that_has_no_room_is_said_before_it_is_made(tmp_path: Path) -> No
 # Loading back
 
 
-def stored_of(name: str, content: bytes) -> Stored:
-    return Stored(name, len(content), lambda: io.BytesIO(content))
-
-
-def load(config: dict[str, Any], *artefacts: Stored, as_name: str | None = None, overwrite: bool = False) -> list[str]:
-    options = options_of("sqlite", config, Path("/"))
-    return list(profile.restore(options, artefacts, as_name, overwrite))
+load = functools.partial(load_back, "sqlite")
 
 
 @pytest.fixture
@@ -915,7 +905,7 @@ def other(tmp_path: Path) -> bytes:
 
 def test_a_database_that_is_gone_is_loaded_back(tmp_path: Path, other: bytes) -> None:
     config = dict(databases=[str(tmp_path / "shop.db"), str(tmp_path / "users.db")])
-    said = load(config, stored_of("users.db", other), stored_of("shop.db", other))
+    said = load(config, stored({"users.db": other, "shop.db": other}))
     assert said == [
         f"loads users.db into the new file {tmp_path}/users.db, shop.db into the new file {tmp_path}/shop.db",
         "users.db was loaded, 8.0 KiB",
@@ -929,7 +919,7 @@ def test_a_database_that_is_gone_is_loaded_back(tmp_path: Path, other: bytes) ->
 
 def test_nothing_changes_before_it_was_said_what_will(tmp_path: Path, other: bytes) -> None:
     options = options_of("sqlite", dict(databases=[str(tmp_path / "shop.db")]), tmp_path)
-    steps = profile.restore(options, [stored_of("shop.db", other)], None, False)
+    steps = profile.restore(options, stored({"shop.db": other}), None, False)
     assert "shop.db" in next(steps)
     steps.close()
     assert not (tmp_path / "shop.db").exists()
@@ -952,10 +942,10 @@ def test_a_database_that_is_in_use_is_overwritten_as_a_whole(tmp_path: Path, mod
         writer.do(f"assert rows() == {ROWS}")
         if mode == "wal" and size != 4096:  # the pages of a log have one size
             with pytest.raises(PickupError, match="database is locked\nHint: another program"):
-                load(config, stored_of("shop.db", content), overwrite=True)
+                load(config, stored({"shop.db": content}), overwrite=True)
             writer.do(f"assert rows() == {ROWS}")
             return
-        said = load(config, stored_of("shop.db", content), overwrite=True)
+        said = load(config, stored({"shop.db": content}), overwrite=True)
         writer.do("assert rows() == 2000")
         writer.execute("INSERT INTO orders (what) VALUES ('new')")
     assert said[0] == f"loads shop.db over {database}"
@@ -969,7 +959,7 @@ def test_a_database_that_is_in_use_is_overwritten_as_a_whole(tmp_path: Path, mod
 @pytest.mark.parametrize("modes", [("wal", "delete"), ("delete", "wal"), ("wal", "wal")])
 def test_a_database_is_loaded_over_one_of_another_mode(tmp_path: Path, modes: tuple[str, str]) -> None:
     database, content = make(tmp_path / "shop.db", 1000, modes[0]), make(tmp_path / "x.db", 7, modes[1]).read_bytes()
-    load(dict(databases=[str(database)]), stored_of("shop.db", content), overwrite=True)
+    load(dict(databases=[str(database)]), stored({"shop.db": content}), overwrite=True)
     assert sorted(path.name for path in tmp_path.glob("shop.db*")) == ["shop.db"]
     with contextlib.closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT count(*) FROM orders").fetchone() == (7,)
@@ -985,7 +975,7 @@ def test_a_database_that_a_program_has_locked_stays_as_it_is(tmp_path: Path, oth
         with pytest.raises(
             PickupError, match=f"database {database}: database is locked\nHint: another program"
         ) as caught:
-            load(dict(databases=[str(database)], busy_timeout=0.5), stored_of("shop.db", other), overwrite=True)
+            load(dict(databases=[str(database)], busy_timeout=0.5), stored({"shop.db": other}), overwrite=True)
         assert 0.4 < time.monotonic() - start < 10
         assert "busy_timeout" in str(caught.value)
         writer.execute("ROLLBACK")
@@ -998,14 +988,14 @@ def test_a_database_that_exists_is_not_overwritten_unasked(tmp_path: Path, other
     before = everything_about(tmp_path)
     for as_name in (None, str(database)):
         with pytest.raises(RefusedError, match=f"database {database} exists\nHint: --as NAME .* --overwrite"):
-            load(dict(databases=[str(database)]), stored_of("shop.db", other), as_name=as_name)
+            load(dict(databases=[str(database)]), stored({"shop.db": other}), as_name=as_name)
     assert everything_about(tmp_path) == before
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path, other: bytes) -> None:
     """I10"""
     options = options_of("sqlite", dict(databases=[str(tmp_path / "shop.db")]), tmp_path)
-    steps = profile.restore(options, [stored_of("shop.db", other)], None, False)
+    steps = profile.restore(options, stored({"shop.db": other}), None, False)
     next(steps)
     (tmp_path / "shop.db").write_text("mine")
     with pytest.raises(PickupError, match=f"File exists: {tmp_path}/shop.db"):
@@ -1016,13 +1006,13 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path, other:
 def test_an_artefact_can_be_loaded_under_another_name(tmp_path: Path, other: bytes) -> None:
     database = make(tmp_path / "shop.db")
     config = dict(databases=[str(database)])
-    load(config, stored_of("shop.db", other), as_name=str(tmp_path / "new.db"))
-    load(config, stored_of("not in the config.db", other), as_name=str(tmp_path / "newer.db"))
+    load(config, stored({"shop.db": other}), as_name=str(tmp_path / "new.db"))
+    load(config, stored({"not in the config.db": other}), as_name=str(tmp_path / "newer.db"))
     assert [rows_in((tmp_path / name).read_bytes()) for name in ("shop.db", "new.db", "newer.db")] == [ROWS, 7, 7]
     with pytest.raises(PickupError, match="2 artefacts cannot all be restored as"):
-        load(config, stored_of("a.db", other), stored_of("b.db", other), as_name=str(tmp_path / "both.db"))
+        load(config, stored({"a.db": other, "b.db": other}), as_name=str(tmp_path / "both.db"))
     with pytest.raises(PickupError, match="no/folder"):
-        load(config, stored_of("shop.db", other), as_name=str(tmp_path / "no" / "folder" / "x.db"))
+        load(config, stored({"shop.db": other}), as_name=str(tmp_path / "no" / "folder" / "x.db"))
 
 
 def test_an_artefact_that_no_database_has_made_is_named(tmp_path: Path, other: bytes) -> None:
@@ -1030,7 +1020,7 @@ def test_an_artefact_that_no_database_has_made_is_named(tmp_path: Path, other: b
     with pytest.raises(
         PickupError, match=r"no database of the config has the name users\.db\nHint: there are: shop\.db"
     ):
-        load(config, stored_of("shop.db", other), stored_of("users.db", other))
+        load(config, stored({"shop.db": other, "users.db": other}))
     assert not (tmp_path / "shop.db").exists()
 
 
@@ -1041,18 +1031,18 @@ def test_a_damaged_database_is_overwritten_or_it_is_said_how(tmp_path: Path, oth
     bad = {"text": b"no database at all\n" * 500, "middle": content[:8192] + b"\xff" * 4096 + content[12288:]}
     database.write_bytes(bad.get(damage, content[: len(content) // 2]))
     if damage == "middle":
-        load(dict(databases=[str(database)]), stored_of("shop.db", other), overwrite=True)
+        load(dict(databases=[str(database)]), stored({"shop.db": other}), overwrite=True)
         assert rows_in(database.read_bytes()) == 7
         return
     with pytest.raises(PickupError, match="Hint: stop its programs, move it away with its -wal, -shm and -journal"):
-        load(dict(databases=[str(database)]), stored_of("shop.db", other), overwrite=True)
+        load(dict(databases=[str(database)]), stored({"shop.db": other}), overwrite=True)
 
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_content_that_is_no_database_leaves_what_was_there(tmp_path: Path, exists: bool) -> None:
     database = make(tmp_path / "shop.db") if exists else tmp_path / "shop.db"
     with pytest.raises(PickupError, match="file is not a database"):
-        load(dict(databases=[str(database)]), stored_of("shop.db", b"no database\n" * 999), overwrite=True)
+        load(dict(databases=[str(database)]), stored({"shop.db": b"no database\n" * 999}), overwrite=True)
     assert database.exists() == exists
     assert not exists or rows_in(database.read_bytes()) == ROWS
 
@@ -1070,7 +1060,7 @@ def test_content_that_breaks_off_changes_nothing(tmp_path: Path, other: bytes) -
 
     broken = Stored("shop.db", len(other), lambda: Broken(other))
     with pytest.raises(OSError, match="Input/output error"):
-        load(dict(databases=[str(database)]), broken, overwrite=True)
+        load(dict(databases=[str(database)]), [broken], overwrite=True)
     assert database.read_bytes() == before
 
 
@@ -1080,7 +1070,7 @@ def test_root_loads_a_database_back_for_its_owner(strange: Path, other: bytes, t
     before, database = shared_temporary_folders(), strange / "shop.db"
     database.chmod(0o664)
     config = dict(databases=[str(database), str(strange / "new.db")])
-    load(config, stored_of("shop.db", other), stored_of("new.db", other), overwrite=True)
+    load(config, stored({"shop.db": other, "new.db": other}), overwrite=True)
     for path, mode in ((database, 0o664), (strange / "new.db", 0o600)):
         assert rows_in(path.read_bytes()) == 7
         assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (NOBODY, mode)
@@ -1089,6 +1079,6 @@ def test_root_loads_a_database_back_for_its_owner(strange: Path, other: bytes, t
     plant_journal(database, victim)
     own(strange)
     with contextlib.suppress(PickupError):
-        load(config, stored_of("shop.db", other), overwrite=True)
+        load(config, stored({"shop.db": other}), overwrite=True)
     assert victim.exists()
     assert left_since(before) == set()
