@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from generator_profiles import _mysql_login as logins
 from generator_profiles import mysql as profile
 from generator_profiles._mysql_script import Renamed
 from pickup_core.api import Artefact, Stored
-from pickup_core.errors import ExitCode, PickupError, RefusedError
+from pickup_core.errors import ConfigError, ExitCode, PickupError, RefusedError
 from pickup_core.profiles import config_class, load_profile
 from pickup_core.secret import Secret
 from pickup_core.store import BLOCK
-from tests.builders import ROOT, config_text, problems_of, tells
+from tests.builders import LOCAL, ROOT, config_text, problems_of, tells, write_config
 from tests.generator_contract import (
     GeneratorContract,
     Produced,
@@ -39,6 +40,7 @@ from tests.generator_contract import (
 from tests.servers.mariadb import MariaDB, all_grants, everything_in, fill, forget_template, mariadb, quoted
 from tests.servers.proxy import cutting_proxy
 from tests.servers.running import server_folder
+from tests.sessions import carried_out
 
 ROWS = ["(1,'tea')", "(2,'Grüße')", "(3,NULL)"]
 HOSTILE = [
@@ -299,6 +301,31 @@ def test_grants_on_what_is_not_loaded_are_said_and_do_not_stop_it(
     assert len([line for line in said if line.startswith("not given, ") and "other.orders" in line]) == 1
     assert [line for line in said if "shop.orders" in line] == []
     assert "GRANT SELECT ON `shop`.`orders` TO `clerk`@`localhost`" in all_grants(fresh)["`clerk`@`localhost`"]
+
+
+@pytest.mark.parametrize("way", ["host", "socket"])
+def test_the_command_restores_into_another_server_than_that_of_the_config(
+    server: MariaDB, fresh: MariaDB, tmp_path: Path, way: str
+) -> None:
+    shop(server, "shop")
+    entry = dict(name="main", profile="mysql", config=server.config(database="shop"))
+    write_config(tmp_path, config_text(LOCAL, repr([entry])))
+    assert carried_out(tmp_path, "-q", "run").status == ExitCode.OK
+    before = everything_in(server, "shop")
+    server.run("DELETE FROM orders", database="shop")
+    settings = {"host": ["host=127.0.0.1", f"port={fresh.port}"], "socket": [f"socket={fresh.socket}"]}[way]
+    words = ["restore", "--into-server", *(word for setting in settings for word in ("--set", setting))]
+    if way == "host":
+        with pytest.raises(ConfigError, match="`socket` does not go with `host` and `port`") as caught:
+            carried_out(tmp_path, *words)
+        assert "--set KEY= leaves one of the config out" in caught.value.hint
+        words += ["--set", "socket="]
+    done = carried_out(tmp_path, *words)
+    assert done.status == ExitCode.OK, done.err
+    place = f"127.0.0.1:{fresh.port}" if way == "host" else f"socket {fresh.socket}"
+    assert f" at {place}: users and grants, database 'shop'" in done.out
+    assert everything_in(fresh, "shop") == before
+    assert server.rows("SELECT count(*) FROM shop.orders") == [(0,)]
 
 
 # Restoring is careful
@@ -588,6 +615,24 @@ def test_what_a_user_would_not_see_is_a_loss_though_the_program_is_content(
         checked(config)
 
 
+@pytest.mark.parametrize("missing", ["SELECT", "SHOW VIEW", "TRIGGER", "EVENT", "SELECT ON mysql.proc"])
+def test_check_names_the_one_right_that_is_missing(server: MariaDB, missing: str) -> None:
+    shop(server, "shop")
+    needed = [right for right in ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT") if right != missing]
+    server.run("CREATE USER clerk@localhost", f"GRANT {', '.join(needed)} ON shop.* TO clerk@localhost")
+    config = server.config(user="clerk", database="shop", users=False)
+    if missing != "SELECT ON mysql.proc":
+        server.run("GRANT SELECT ON mysql.proc TO clerk@localhost")
+        missing += " ON `shop`.*"
+    with pytest.raises(PickupError) as caught:
+        checked(config)
+    assert caught.value.message == (
+        f"database 'shop': what user clerk@localhost may not see is not in the dump; it lacks {missing}"
+    )
+    server.run(f"GRANT {missing} TO clerk@localhost")
+    assert checked(config)
+
+
 def test_rights_that_come_by_a_role_count(server: MariaDB, tmp_path: Path) -> None:
     shop(server, "shop")
     server.run("CREATE ROLE saver", "GRANT SELECT, SHOW VIEW, EVENT, TRIGGER ON *.* TO saver",
@@ -645,6 +690,37 @@ def test_a_server_that_does_not_let_us_in_is_named_without_the_password(
     assert config["password"] not in ran.messages[0]
     with pytest.raises(PickupError, match=re.escape(message.partition("\n")[0])):
         checked(config)
+
+
+def test_a_refused_password_is_told_by_no_message_log_or_traceback(
+    server: MariaDB, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """I6: neither by us, nor by the library, nor by a program that was let in a moment before."""
+    caplog.set_level(logging.DEBUG)
+    secret = "c4n4ry 'of\\ \"wörd%&"
+    shop(server, "shop")
+    server.run("CREATE USER clerk@'127.0.0.1' IDENTIFIED BY 'another'", "GRANT ALL ON *.* TO clerk@'127.0.0.1'")
+    config = server.by_network(user="clerk", password=secret, database="shop")
+    said = list(run_entry(tmp_path, "mysql", config).messages)
+    options = options_of("mysql", config, tmp_path)
+    for attempt in (
+        lambda: profile.run(options, tmp_path),
+        lambda: profile.check(options),
+        lambda: profile.restore(options, stored({"shop.sql": b""}), None, False),
+    ):
+        with pytest.raises(PickupError, match="Access denied for user 'clerk'") as caught:
+            list(attempt())
+        said += traceback.format_exception(caught.value)
+    server.run("ALTER USER clerk@'127.0.0.1' IDENTIFIED BY %s", values=[secret])
+    with contextlib.closing(profile.run(options, tmp_path)) as artefacts:
+        for artefact in artefacts:
+            server.run("ALTER USER clerk@'127.0.0.1' IDENTIFIED BY 'another'")
+            with pytest.raises(PickupError, match="Access denied for user 'clerk'") as caught:
+                read_all(artefact)
+            said += [artefact.name, *traceback.format_exception(caught.value)]
+    assert {"users.sql", "shop.sql"} <= set(said)
+    assert not [text for text in (*said, caplog.text) if tells(text, secret)]
+    assert "start: " in caplog.text
 
 
 def test_a_socket_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from generator_profiles import postgres as profile
 from pickup_core.artefact import Stored
 from pickup_core.errors import ExitCode, PickupError, RefusedError
 from pickup_core.store import BLOCK
-from tests.builders import NOBODY, ROOT, config_text, problems_of, python, tells, write_config
+from tests.builders import LOCAL, NOBODY, ROOT, config_text, problems_of, python, tells, write_config
 from tests.generator_contract import (
     GeneratorContract,
     Produced,
@@ -38,6 +39,8 @@ from tests.generator_contract import (
 from tests.places import run_on_disk
 from tests.servers.postgres import PASSWORD, PostgresServer, newer_programs, postgres_server
 from tests.servers.proxy import cutting_proxy
+from tests.servers.running import server_folder
+from tests.sessions import carried_out
 
 RENTAL = ROOT / "tests" / "servers" / "postgres_rental.sql"
 HOW_TO = ROOT / "docs" / "how-to" / "back-up-postgresql.rst"
@@ -475,6 +478,58 @@ def test_the_command_restores_into_the_server_of_the_config(
     assert not any(tells(text, PASSWORD) for text in logs)
 
 
+def test_the_command_restores_into_another_server_than_that_of_the_config(
+    server: PostgresServer, database: str, tmp_path: Path
+) -> None:
+    entry = dict(name="main", profile="postgres", config=server.config(host="localhost", database=database))
+    write_config(tmp_path, config_text(LOCAL, repr([entry])))
+    assert carried_out(tmp_path, "-q", "run").status == ExitCode.OK
+    before = content_of(server, database)
+    server.query("INSERT INTO orders VALUES (0, 'since then')", database=database)
+    since = content_of(server, database)
+    with postgres_server() as new:
+        words = ["restore", "--into-server", "--set", "host=127.0.0.1", "--set", f"port={new.port}"]
+        done = carried_out(tmp_path, *words)
+        assert done.status == ExitCode.OK, done.err
+        assert f"PostgreSQL at host 127.0.0.1, port {new.port}, as role 'postgres': loads roles, database" in done.out
+        assert new.databases() == {database}
+        assert content_of(new, database) == before
+    assert content_of(server, database) == since != before
+
+
+def test_a_tablespace_comes_back_where_its_folder_is_and_else_that_is_named(
+    server: PostgresServer, fresh: PostgresServer, database: str, scratch: Path
+) -> None:
+    with server_folder("postgres") as folder:
+        server.query(f"CREATE TABLESPACE far LOCATION '{folder}'")
+        try:
+            server.query("ALTER TABLE orders SET TABLESPACE far", database=database)
+            produced = dump(server, scratch, database=database)
+            content = content_of(server, database)
+        finally:
+            server.drop(database)
+            server.query("DROP TABLESPACE far")
+        owner = folder.stat().st_uid
+        folder.rmdir()
+        with pytest.raises(
+            PickupError, match=f'58P01: directory "{folder}" does not exist\nHint: a tablespace lies there'
+        ):
+            load(fresh, stored(produced.contents))
+        assert fresh.databases() == set()
+        folder.mkdir()
+        os.chown(folder, owner, -1)
+        load(fresh, stored(produced.contents))
+        try:
+            where = "SELECT pg_tablespace_location(reltablespace) FROM pg_class WHERE relname = 'orders'"
+            assert fresh.query(where, database=database) == [(str(folder),)]
+            assert content_of(fresh, database) == content
+            load(fresh, stored(produced.contents), overwrite=True)
+            assert fresh.query(where, database=database) == [(str(folder),)], "one that is there is no error"
+        finally:
+            fresh.drop(database)
+            fresh.query("DROP TABLESPACE far")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "custom"])
 def test_half_a_gigabyte_is_the_same_in_another_server(
@@ -681,6 +736,42 @@ def test_a_wrong_password_fails_the_entry_and_is_not_shown(
     assert ran.contents == {}
     assert 'password authentication failed for user "postgres"' in ran.messages[0]
     assert "not-the-password" not in "".join(ran.messages)
+
+
+def test_a_refused_password_is_told_by_no_message_log_or_traceback(
+    server: PostgresServer, two: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """I6: neither by us, nor by the library, nor by a program that was let in a moment before."""
+    caplog.set_level("DEBUG")
+    secret = "c4n4ry 'of\\ \"wörd%&"
+    config = server.config(database=two, user="guest", password=secret)
+    said = list(run_entry(tmp_path, "postgres", config).messages)
+    options = options_of("postgres", config, tmp_path)
+    for attempt in (
+        lambda: profile.run(options, tmp_path),
+        lambda: profile.check(options),
+        lambda: profile.restore(options, stored({"shop.sql": b""}), None, False),
+    ):
+        with pytest.raises(PickupError, match='password authentication failed for user "guest"') as caught:
+            list(attempt())
+        said += traceback.format_exception(caught.value)
+    server.query("CREATE ROLE guest LOGIN SUPERUSER PASSWORD %s", secret)
+    try:
+        with contextlib.closing(profile.run(options, tmp_path)) as artefacts:
+            roles, *dumps = artefacts
+        server.query("ALTER ROLE guest PASSWORD 'another'")
+        for artefact in (roles, *dumps):
+            with (
+                pytest.raises(PickupError, match='password authentication failed for user "guest"') as caught,
+                artefact.source as stream,
+            ):
+                stream.read()
+            said += traceback.format_exception(caught.value)
+    finally:
+        server.query("DROP ROLE guest")
+    assert len(dumps) == 2
+    assert not [text for text in (*said, caplog.text) if tells(text, secret)]
+    assert "start: " in caplog.text
 
 
 def test_no_password_is_asked_for(server: PostgresServer, two: list[str], tmp_path: Path) -> None:
