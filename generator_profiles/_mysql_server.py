@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from generator_profiles._mysql_login import Login
-from pickup_core.api import PickupError
+from pickup_core.api import PickupError, in_words
 
 OF_SERVER = ("information_schema", "performance_schema", "sys", "mysql")
 """The databases that belong to the server itself."""
@@ -55,7 +55,7 @@ class Server:
         """Say how large a database is."""
         question = "SELECT count(*), sum(data_length) FROM information_schema.tables WHERE table_schema = %s"
         [(count, size)] = self.rows(question, [name])
-        return f"database {name!r}: {count} tables and views, {size or 0} bytes of data"
+        return f"database {name!r}: {count} tables and views, {in_words(int(size or 0))} of data"
 
     def tables_without_transactions(self, names: Sequence[str]) -> list[str]:
         found = self.rows(

@@ -24,6 +24,8 @@ _HINTS = {
     "permission denied": "check lists what the role may not read",
     "row-level security": "ALTER ROLE ... BYPASSRLS for the role that dumps",
     "Peer authentication failed": "as_user is the system user to connect as",
+    "58P01: directory": "a tablespace lies there: make that folder for the server's system user, and load once more",
+    "no database matches": "psql --list shows them",
     "is being accessed by other users": "end their sessions first, or load it under another name",
 }
 _DATABASES = r"""

@@ -33,13 +33,13 @@ class Refused(Exception):
 
 
 def describe(database: str, timeout: float) -> None:
-    """Print size and journal mode, without making the files that WAL mode needs."""
+    """Print size in bytes and journal mode, without making the files that WAL mode needs."""
     with opened(database, timeout, idle="immutable=1") as connection:
         pages, size, mode = (
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size", "journal_mode")
         )
     mode = "wal" if is_idle(database) else mode  # SQLite says that one which is immutable has none
-    print(f"{pages * size} bytes, journal mode {mode}")
+    print(pages * size, mode)
 
 
 def copy(database: str, timeout: float, folder: str) -> None:

@@ -60,6 +60,7 @@ LOOSE = "_files"
 log = logging.getLogger("pickup.folder")
 
 _CHANGE = re.compile(r"[^:]+: (.*): (file changed as we read it|File removed before we read it|File shrank by .*)")
+_CHANGED = "changed or vanished while it was read"
 _LOSS = re.compile(r"[^:]+: (.*): (?:Warning: )?((?:Cannot|Read error|Unknown file type).*)")
 _LOSSES_END = "Exiting with failure status due to previous errors"
 _GONE = "Cannot stat: No such file or directory"
@@ -140,7 +141,7 @@ class Config(Options):
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Archive:
     """One archive of `path`: its name without suffix, the member names that tar is given, and where they lie, None
     where tar may look for that folder by its name.
     """
@@ -154,27 +155,30 @@ class _Job:
 
 def run(config: Config, folder: Path) -> Iterator[Artefact]:
     options = ["--utc", "-vv", "--full-time", *label_options(config.program)]
-    for path in _paths_there(config):
+    there, notes = _paths_there(config)
+    for note in notes:
+        log.info("%s", note)
+    for path in there:
         with contextlib.ExitStack() as stack:
             try:
-                jobs = stack.enter_context(_jobs(path, config))
+                archives = stack.enter_context(_archives(path, config))
             except PickupError as error:  # costs this folder; the others of this entry are saved
                 yield Artefact(_name(path) + ARCHIVE_SUFFIX, broken(error))
                 continue
-            for job in jobs:
-                yield from _archived(job, config, options, folder / "contents")
+            for archive in archives:
+                yield from _archived(archive, config, options, folder / "contents")
 
 
 def check(config: Config) -> Iterator[str]:
     """Look at each folder, say what each exclude pattern matches, and point at a database that is at work in there."""
     label_options(config.program)
-    there = _paths_there(config)
-    yield from (f"{path} does not exist, as it may" for path in config.paths if path not in there)
+    there, notes = _paths_there(config)
+    yield from notes
     for path in there:
-        with _jobs(path, config) as jobs:
+        with _archives(path, config) as archives:
             if config.program == ["tar"] and not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
                 raise PickupError(f"{path} cannot be read by this user", hint="run as root, or see `program`")
-            whole = _Job(_name(path), path, [_root_member(path)], jobs[0].place)
+            whole = _Archive(_name(path), path, [_root_member(path)], archives[0].place)
             for pattern in config.exclude:
                 if _below(pattern, path) is not None:
                     matches = names_in_words(_excluded(config, whole, pattern)) or "nothing"
@@ -182,29 +186,30 @@ def check(config: Config) -> Iterator[str]:
             yield from _databases_below(path, _expressions(config.exclude, path))
 
 
-def _archived(job: _Job, config: Config, options: Sequence[str], contents: Path) -> Iterator[Artefact]:
-    """Give the archive of a job, and its list of contents where that was read to its end."""
-    first = job.path.parent / job.members[0]
+def _archived(archive: _Archive, config: Config, options: Sequence[str], contents: Path) -> Iterator[Artefact]:
+    """Give an archive as an artefact, and its list of contents where that was read to its end."""
+    first = archive.path.parent / archive.members[0]
     if config.split and not os.path.lexists(first):
         log.info("%s has gone since its folder was listed", first)
         return
     contents.touch(mode=0o600)
-    archive = _tar(config, job, config.exclude, [*options, "--file=-", f"--index-file={contents}"])
-    yield Artefact(job.name + ARCHIVE_SUFFIX, archive)
-    if archive.succeeded:
-        yield Artefact(job.name + CONTENTS_SUFFIX, contents.open("rb"))
+    output = _tar(config, archive, config.exclude, [*options, "--file=-", f"--index-file={contents}"])
+    yield Artefact(archive.name + ARCHIVE_SUFFIX, output)
+    if output.succeeded:
+        yield Artefact(archive.name + CONTENTS_SUFFIX, contents.open("rb"))
     contents.unlink()
 
 
-def _paths_there(config: Config) -> list[Path]:
-    """Give the paths without those that are missing, and may be. Raises `PickupError` where nothing is left."""
+def _paths_there(config: Config) -> tuple[list[Path], list[str]]:
+    """Give the paths that are not missing, and a sentence about each that is, and may be. Raises `PickupError` where
+    nothing is left.
+    """
     missing = [path for path in config.paths if config.missing_ok and _is_missing(path)]
-    for path in missing:
-        log.info("%s does not exist, as it may", path)
     if len(missing) == len(config.paths):
         names = names_in_words([str(path) for path in missing])
         raise PickupError(f"there is nothing to archive, for none of these exists: {names}", hint="is it mounted?")
-    return [path for path in config.paths if path not in missing]
+    notes = [f"{path} does not exist, as it may" for path in missing]
+    return [path for path in config.paths if path not in missing], notes
 
 
 def _is_missing(path: Path) -> bool:
@@ -218,23 +223,23 @@ def _is_missing(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _jobs(path: Path, config: Config) -> Iterator[list[_Job]]:
+def _archives(path: Path, config: Config) -> Iterator[list[_Archive]]:
     """Give the archives to make of a folder while the `with` lasts. Raises `PickupError` where it is missing, empty, or
     not what it should be.
     """
     with contextlib.ExitStack() as stack:
-        jobs: list[_Job] = []
+        archives: list[_Archive] = []
         place = None
         try:
             _check_path(path, config)
             place = stack.enter_context(_held(path.parent)) if os.geteuid() == 0 else None
             if config.split and path.is_dir():
-                jobs = _split(path, place, config)
+                archives = _split(path, place, config)
         except OSError as error:
             if not isinstance(error, PermissionError) or config.split or config.require_mount or os.geteuid() == 0:
                 raise PickupError(f"{path} cannot be read: {error.strerror}") from error
             # else `program` may be allowed what we are not, or tar will say so
-        yield jobs or [_Job(_name(path), path, [_root_member(path)], place)]
+        yield archives or [_Archive(_name(path), path, [_root_member(path)], place)]
 
 
 @contextlib.contextmanager
@@ -281,7 +286,7 @@ def _target(name: str, above: int, folder: Path) -> Path:
         os.close(link)
 
 
-def _split(path: Path, place: Path | None, config: Config) -> list[_Job]:
+def _split(path: Path, place: Path | None, config: Config) -> list[_Archive]:
     """Give an archive for each subfolder, and one for what lies beside them."""
     with os.scandir(path) as found:
         items = sorted(found, key=lambda item: item.name)
@@ -298,8 +303,9 @@ def _split(path: Path, place: Path | None, config: Config) -> list[_Job]:
     while loose in folders:
         loose = f"_{loose}"
     root, prefix = _root_member(path), f"{_name(path)}/" if len(config.paths) > 1 else ""
-    jobs = [_Job(prefix + name, path, [f"{root}/{name}"], place) for name in folders]
-    return [*jobs, _Job(prefix + loose, path, [root, *(f"{root}/{name}" for name in beside)], place, recurse=False)]
+    archives = [_Archive(prefix + name, path, [f"{root}/{name}"], place) for name in folders]
+    members = [root, *(f"{root}/{name}" for name in beside)]
+    return [*archives, _Archive(prefix + loose, path, members, place, recurse=False)]
 
 
 def _check_path(path: Path, config: Config) -> None:
@@ -328,30 +334,31 @@ def _root_member(path: Path) -> str:
     return path.name or "."
 
 
-def _tar(config: Config, job: _Job, exclude: Sequence[str], options: Sequence[str]) -> Output:
-    """Give the output of tar at work on a job. Names are handed over by its input, so none can be taken for an
+def _tar(config: Config, archive: _Archive, exclude: Sequence[str], options: Sequence[str]) -> Output:
+    """Give the output of tar that makes an archive. Names are handed over by its input, so none can be taken for an
     option.
     """
     command = [*config.program, "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--sparse"]
     command += ["--xattrs", "--xattrs-include=*", "--quoting-style=escape"]
-    command += [f"--directory={job.path.parent}"] * (job.place is None)
-    command += [option for pattern in exclude for option in _tar_patterns(pattern, job.path)]
+    command += [f"--directory={archive.path.parent}"] * (archive.place is None)
+    command += [option for pattern in exclude for option in _tar_patterns(pattern, archive.path)]
     command += ["--exclude-caches"] * config.exclude_caches + ["--one-file-system"] * config.one_file_system
     command += [f"--exclude-tag={name}" for name in config.exclude_if_present]
     command += [f"--exclude-tag-all={STAGING_MARK}"]  # else an archive could hold itself
-    command += ["--no-recursion"] * (not job.recurse)
+    command += ["--no-recursion"] * (not archive.recurse)
     command += [*options, "--null", "--verbatim-files-from", "--files-from=-"]
-    names = b"".join(os.fsencode(name) + b"\0" for name in job.members)
-    return output_of(command, judge=_Judge(config, job), terms=Terms(env=TAR_ENVIRONMENT, stdin=names, cwd=job.place))
+    names = b"".join(os.fsencode(name) + b"\0" for name in archive.members)
+    terms = Terms(env=TAR_ENVIRONMENT, stdin=names, cwd=archive.place)
+    return output_of(command, judge=_Judge(config, archive), terms=terms)
 
 
 class _Judge:
     """Tells what tar's status and messages mean for the archive."""
 
-    def __init__(self, config: Config, job: _Job) -> None:
+    def __init__(self, config: Config, archive: _Archive) -> None:
         self._config = config
-        self._job = job
-        self._expected = _expressions(config.may_change, job.path)
+        self._archive = archive
+        self._expected = _expressions(config.may_change, archive.path)
 
     def __call__(self, status: int, lines: Sequence[str]) -> Judgement:
         is_loss = status == 2 and any(line.endswith(_LOSSES_END) for line in lines)
@@ -359,7 +366,7 @@ class _Judge:
             raise failure(self._config.program[0], status, lines)
         changes = [(found[1], found[2]) for line in lines if (found := _CHANGE.match(line))]
         losses = [(found[1], found[2]) for line in lines if is_loss and (found := _LOSS.match(line))]
-        root = _root_member(self._job.path)
+        root = _root_member(self._archive.path)
         if any(unescaped(name) == root for name, _ in losses) or (is_loss and not losses):
             raise failure(self._config.program[0], status, lines)
         changes += [(name, reason) for name, reason in losses if reason == _GONE]  # since the folder was listed
@@ -367,11 +374,9 @@ class _Judge:
         changed = [name for name, _ in changes if not self._may_change(name)]
         expected = [name for name, _ in changes if self._may_change(name)]
         if expected:
-            log.info(
-                "%s: changed or vanished while it was read, as it may: %s", self._job.name, names_in_words(expected)
-            )
+            log.info("%s: %s, as it may: %s", self._archive.name, _CHANGED, names_in_words(expected))
         unread = [(name, reason) for name, reason in losses if reason != _GONE]
-        warnings = [f"changed or vanished while it was read: {names_in_words(changed)}"] if changed else []
+        warnings = [f"{_CHANGED}: {names_in_words(changed)}"] if changed else []
         if self._config.unreadable == "warn":
             return Judgement(warnings=(*warnings, *_unread(unread)))
         hint = '\nHint: exclude it, or say unreadable="warn"' if all(_DENIED in reason for _, reason in unread) else ""
@@ -379,7 +384,7 @@ class _Judge:
 
     def _is_new_or_gone_within(self, name: str, reason: str) -> bool:
         """Tell whether it is a folder that has changed: a name came or went in it."""
-        return reason.startswith("file changed") and os.path.isdir(self._job.path.parent / unescaped(name))
+        return reason.startswith("file changed") and os.path.isdir(self._archive.path.parent / unescaped(name))
 
     def _may_change(self, name: str) -> bool:
         below = unescaped(name).partition("/")[2]
@@ -441,9 +446,9 @@ def _tar_patterns(pattern: str, path: Path) -> list[str]:
     return ["--wildcards", anchor, slash, *(f"--exclude={start}{variant}" for variant in dict.fromkeys(variants))]
 
 
-def _excluded(config: Config, job: _Job, pattern: str) -> list[str]:
+def _excluded(config: Config, archive: _Archive, pattern: str) -> list[str]:
     """List the members that a pattern leaves out, by asking tar itself with it and without."""
-    everything, rest = _member_names(config, job, []), _member_names(config, job, [pattern])
+    everything, rest = _member_names(config, archive, []), _member_names(config, archive, [pattern])
     left, found = next(rest, None), []
     for name in everything:
         if name == left:
@@ -453,10 +458,10 @@ def _excluded(config: Config, job: _Job, pattern: str) -> list[str]:
     return found
 
 
-def _member_names(config: Config, job: _Job, exclude: Sequence[str]) -> Iterator[str]:
+def _member_names(config: Config, archive: _Archive, exclude: Sequence[str]) -> Iterator[str]:
     """Give the names that tar would archive; it reads no file where the archive is /dev/null."""
     rest = b""
-    with _tar(config, job, exclude, ["-v", "--file=/dev/null"]) as stream:
+    with _tar(config, archive, exclude, ["-v", "--file=/dev/null"]) as stream:
         while block := stream.read():
             *lines, rest = (rest + block).split(b"\n")
             yield from map(os.fsdecode, lines)

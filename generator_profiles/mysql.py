@@ -22,7 +22,6 @@ missing without an error, so a right that is missing is a loss: the dump is kept
 
 import contextlib
 import io
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
+from generator_profiles._databases import Choice, checked_names, choice_of, database_of, listed, stem_of
 from generator_profiles._mysql_accounts import account_statements, own_rights
 from generator_profiles._mysql_login import (
     Login,
@@ -65,7 +65,6 @@ from pickup_core.api import (
     failure,
     feed,
     names_in_words,
-    names_matching,
     output_of,
 )
 
@@ -83,15 +82,17 @@ RESTORE = r"""
     sed 1d NAME.sql | mysql --binary-mode --comments
 """
 
-_USERS = "users"
+_ACCOUNTS = "users"
 _SUFFIX = ".sql"
+_USERS = _ACCOUNTS + _SUFFIX
 _CONNECTION_LOST = "Error 2013"  # https://mariadb.com/kb/en/mariadb-error-codes/
 _NOT_THERE_YET = ("1146", "1305")  # no such table, no such routine
 
 
 class Config(Options):
     host: str | None = Field(None, pattern="^[A-Za-z0-9:][A-Za-z0-9.:_-]*$")
-    """The server's host, to be reached over the network. By default it is the server of this machine, by its socket."""
+    """The server's host, to be reached over the network. By default it is the server of this machine, by its socket. It
+    does not go with `socket`."""
     port: int | None = Field(None, ge=1, le=65535)
     """The server's port, where `host` is given; by default 3306."""
     socket: Path | None = None
@@ -111,9 +112,9 @@ class Config(Options):
     """With `tls`, the file of a certificate that the server asks for."""
     ssl_key: Path | None = None
     """With `tls`, the file of the key of `ssl_cert`."""
-    database: str | list[str] = "*"
+    database: str | list[str] = Field("*", min_length=1)
     """The databases: a name or a pattern, or several."""
-    exclude: list[str] = []
+    exclude: str | list[str] = []
     """Names and patterns of databases that are left out."""
     users: bool = True
     """Keep users, roles and grants too. It needs the right to read the database `mysql`."""
@@ -122,18 +123,12 @@ class Config(Options):
     mysqldump_options: list[str] = []
     """More options for it, each as one word: `["--ignore-table=shop.cache"]`."""
 
-    @property
-    def patterns(self) -> list[str]:
-        """What `database` says, as a list."""
-        return self.database if isinstance(self.database, list) else [self.database]
+    _are_names = field_validator("database", "exclude")(checked_names)
 
     @field_validator("database")
     @classmethod
-    def _are_databases(cls, value: str | list[str]) -> str | list[str]:
-        names = [value] if isinstance(value, str) else value
-        if not names or not all(names):
-            raise ValueError("names no database")
-        for name in names:
+    def _are_not_of_the_server(cls, value: str | list[str]) -> str | list[str]:
+        for name in listed(value):
             if name.casefold() in OF_SERVER:
                 raise ValueError(f"names {name}, which belongs to the server; users and grants come as users.sql")
         return value
@@ -144,6 +139,13 @@ class Config(Options):
         for word in words:
             check_dump_option(word)
         return words
+
+    @model_validator(mode="after")
+    def _there_is_one_way(self) -> "Config":
+        over_network = [f"`{key}`" for key in ("host", "port") if getattr(self, key) is not None]
+        if self.socket is not None and over_network:
+            raise ValueError(f"`socket` does not go with {' and '.join(over_network)}: a server is reached one way")
+        return self
 
     @model_validator(mode="after")
     def _tls_has_a_host(self) -> "Config":
@@ -180,16 +182,16 @@ class Config(Options):
 def run(config: Config, folder: Path) -> Iterator[Artefact]:
     login = config.login()
     with connected(login) as server:
-        names, unknown = _chosen(server, config)
+        choice = _chosen(server, config)
         rights = own_rights(server)
         tool = dump_tool(config.program, server.is_mariadb)
         no_history = {schema for schema, _ in server.tables_with_precise_history()}
     with options_file(folder, login, tool) as options:
         if config.users:
-            yield Artefact(_USERS + _SUFFIX, _users(login))
-        for pattern in unknown:
+            yield Artefact(_USERS, _users(login))
+        for pattern in choice.unmatched:
             yield Artefact(_artefact_name(pattern), broken(_no_database(pattern, login)))
-        for name in names:
+        for name in choice.names:
             command = dump_command(tool, options, config.mysqldump_options, name, name not in no_history)
             yield Artefact(_artefact_name(name), _dump(command, rights.missing(name)))
 
@@ -202,19 +204,20 @@ def check(config: Config) -> Iterator[str]:
         tool = dump_tool(config.program, server.is_mariadb)
         yield f"{server.label} at {login.place}, dumped by {tool.label}"
         yield from _cautions(server, login, tool)
-        names, unknown = _chosen(server, config)
-        problems += [_no_database(pattern, login).message for pattern in unknown]
+        choice = _chosen(server, config)
+        yield from choice.notes
+        problems += [_no_database(pattern, login).message for pattern in choice.unmatched]
         rights = own_rights(server)
         if not rights.show_all:
             yield f"user {rights.user} sees only the databases on which it has rights; SHOW DATABASES shows it all"
-        for name in names:
+        for name in choice.names:
             yield server.size_of(name)
             problems += [f"database {name!r}: {sentence}" for sentence in rights.missing(name)]
             problems += server.broken_views(name)
-        if plain := server.tables_without_transactions(names):
+        if plain := server.tables_without_transactions(choice.names):
             yield f"no transactions, so not of the same moment as the rest: {names_in_words(plain)}"
         if precise := [
-            f"{schema}.{table}" for schema, table in server.tables_with_precise_history() if schema in names
+            f"{schema}.{table}" for schema, table in server.tables_with_precise_history() if schema in choice.names
         ]:
             yield f"versions by transaction, of which a dump has the current ones alone: {names_in_words(precise)}"
         if config.users:
@@ -258,14 +261,12 @@ def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, ov
 # What there is to dump
 
 
-def _chosen(server: Server, config: Config) -> tuple[list[str], list[str]]:
-    """Give the databases to dump, and the names and patterns for which there is none."""
+def _chosen(server: Server, config: Config) -> Choice:
+    """Choose the databases to dump. For us, a name for which there is none is like a pattern that matches none."""
     known = server.databases()
-    wanted = {pattern: names_matching(pattern, known) for pattern in config.patterns}
-    unknown = [pattern for pattern, names in wanted.items() if not names]
-    excluded = {name for pattern in config.exclude for name in names_matching(pattern, known)}
-    names = {name for names in wanted.values() for name in names} - excluded
-    return sorted(names), unknown
+    choice = choice_of(config.database, config.exclude, known)
+    absent = [name for name in choice.names if name not in known]
+    return Choice([name for name in choice.names if name in known], [*choice.unmatched, *absent], choice.notes)
 
 
 def _no_database(pattern: str, login: Login) -> PickupError:
@@ -289,12 +290,7 @@ def _cautions(server: Server, login: Login, tool: Tool) -> Iterator[str]:
 
 
 def _artefact_name(database: str) -> str:
-    """Give a database's artefact a name that is never the one of the users."""
-    return database + (".database" if _is_like_users(database) else "") + _SUFFIX
-
-
-def _is_like_users(database: str) -> bool:
-    return re.fullmatch(rf"{_USERS}(\.database)*", database) is not None
+    return stem_of(database, _ACCOUNTS) + _SUFFIX
 
 
 def _dump(command: Sequence[str], losses: Sequence[str]) -> Output:
@@ -331,12 +327,11 @@ class _Load:
 
 def _loads(artefacts: Sequence[Stored], as_name: str | None) -> tuple[Stored | None, list[_Load]]:
     """Give the artefact of the users, where there is one to load, and the dumps."""
-    users = next((artefact for artefact in artefacts if artefact.name == _USERS + _SUFFIX), None)
+    users = next((artefact for artefact in artefacts if artefact.name == _USERS), None)
     loads = []
     for artefact in artefacts:
         if artefact is not users and artefact.name.endswith(_SUFFIX):
-            name = artefact.name.removesuffix(_SUFFIX)
-            name = name.removesuffix(".database") if _is_like_users(name) else name
+            name = database_of(artefact.name.removesuffix(_SUFFIX), _ACCOUNTS)
             loads.append(_Load(artefact, name, as_name or name))
     if as_name is not None:
         if len(loads) != 1:

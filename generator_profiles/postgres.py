@@ -29,6 +29,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from generator_profiles._databases import Choice, checked_names, choice_of, database_of, plain_names, stem_of
 from generator_profiles._postgres_script import END, renamed, without_role
 from generator_profiles._postgres_server import (
     Server,
@@ -56,7 +57,7 @@ from pickup_core.api import (
     Terms,
     failure,
     feed,
-    names_matching,
+    in_words,
     output_of,
 )
 
@@ -73,8 +74,8 @@ RESTORE = """
     pg_restore --exit-on-error --table=TABLE --dbname=OTHER NAME.dump
 """
 
-_ROLES = "globals.sql"
-_LIKE_ROLES = re.compile(r"globals(\.database)*")
+_GLOBALS = "globals"
+_ROLES = f"{_GLOBALS}.sql"
 _LONGEST_NAME = 63
 _LOADING_STALL = 24 * 3600  # while psql makes an index of a large table it reads nothing
 _ERROR = re.compile(r"psql:\S+ .*?:  (?!0[0-2])([0-9A-Z]{5}): ")  # 00, 01, 02: notices and warnings
@@ -117,12 +118,7 @@ class Config(Options):
     timeout: float | None = Field(None, gt=0)
     """After how many seconds a dump is stopped."""
 
-    @field_validator("database", "exclude")
-    @classmethod
-    def _are_names(cls, value: str | list[str]) -> str | list[str]:
-        if "" in _listed(value):
-            raise ValueError("has an empty name")
-        return value
+    _are_names = field_validator("database", "exclude")(checked_names)
 
     @field_validator("pg_dump_options", "pg_dumpall_options")
     @classmethod
@@ -152,19 +148,18 @@ class Config(Options):
 
     def places(self, avoid: str = "") -> list[str]:
         """Give the databases to connect to for looking around, the most likely first, without the one to avoid."""
-        named = [pattern for pattern in _listed(self.database) if not _is_pattern(pattern)]
-        return [name for name in ("postgres", "template1", *named) if name != avoid]
+        return [name for name in ("postgres", "template1", *plain_names(self.database)) if name != avoid]
 
 
 def run(config: Config, folder: Path) -> Iterator[Artefact]:
     with config.server.connected_to_one_of(config.places()) as connection:
         version, there = connection.info.server_version, databases(connection)
     yield Artefact(_ROLES, _roles(config, version))
-    for name in _chosen(config, there):
+    choice = choice_of(config.database, config.exclude, there)
+    for name in choice.names:
         yield Artefact(_artefact_name(config, name), _dump(config, version, name))
-    patterns = [pattern for pattern in _listed(config.database) if _is_pattern(pattern)]
-    if unmatched := [pattern for pattern in patterns if not names_matching(pattern, there)]:
-        raise PickupError(f"no database matches {', '.join(map(repr, unmatched))}", hint="psql --list shows them")
+    if problems := _unmatched(choice):
+        raise PickupError(problems[0], hint=hint(problems[0]))
 
 
 def check(config: Config) -> Iterator[str]:
@@ -175,7 +170,10 @@ def check(config: Config) -> Iterator[str]:
     yield f"{where}: version {'.'.join(map(str, major(version)))}; {config.server.check_programs(version)}"
     is_enough = may_read or config.no_role_passwords
     problems = [] if is_enough else ["the passwords of roles cannot be read by this role: set no_role_passwords=True"]
-    for name in _chosen(config, there):
+    choice = choice_of(config.database, config.exclude, there)
+    yield from choice.notes
+    problems += _unmatched(choice)
+    for name in choice.names:
         try:
             with config.server.connected(name) as connection:
                 [[size]] = rows(connection, "SELECT pg_database_size(current_database())")
@@ -183,7 +181,7 @@ def check(config: Config) -> Iterator[str]:
         except PickupError as error:
             problems.append(error.message)
             continue
-        yield f"database {name!r}: {size} bytes"
+        yield f"database {name!r}: {in_words(size)}"
         if config.pg_dump_options:  # which may leave just that out
             yield from missing
         else:
@@ -228,19 +226,9 @@ def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, ov
 # Which databases
 
 
-def _listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
-
-
-def _is_pattern(text: str) -> bool:
-    return "*" in text or "?" in text
-
-
-def _chosen(config: Config, there: Sequence[str]) -> list[str]:
-    """Give the databases to dump, each once. One that is named is among them whether it is there or not."""
-    wanted = (names_matching(text, there) if _is_pattern(text) else [text] for text in _listed(config.database))
-    names = dict.fromkeys(name for each in wanted for name in each)
-    return [name for name in names if not any(names_matching(text, [name]) for text in _listed(config.exclude))]
+def _unmatched(choice: Choice) -> list[str]:
+    """Give the sentence that tells which patterns match nothing, where there are any."""
+    return [f"no database matches {', '.join(map(repr, choice.unmatched))}"] if choice.unmatched else []
 
 
 def _has_line_break(name: str) -> bool:
@@ -253,8 +241,7 @@ def _is_archive(config: Config, database: str) -> bool:
 
 def _artefact_name(config: Config, database: str) -> str:
     """Give the name of a database's artefact; it is never that of the roles."""
-    stem = f"{database}.database" if _LIKE_ROLES.fullmatch(database) else database
-    return f"{stem}.dump" if _is_archive(config, database) else f"{stem}.sql"
+    return f"{stem_of(database, _GLOBALS)}.{'dump' if _is_archive(config, database) else 'sql'}"
 
 
 def _database_of(artefact: str) -> str:
@@ -262,7 +249,7 @@ def _database_of(artefact: str) -> str:
     stem, _, suffix = artefact.rpartition(".")
     if not stem or suffix not in ("sql", "dump"):
         raise PickupError(f"artefact {artefact!r} is no dump of a database")
-    return stem.removesuffix(".database") if _LIKE_ROLES.fullmatch(stem) else stem
+    return database_of(stem, _GLOBALS)
 
 
 # Dumping

@@ -19,16 +19,15 @@ passes through /var/tmp, else through the staging area.
 """
 
 import contextlib
-import errno
 import logging
 import os
-import pwd
+import re
 import shutil
 import stat
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +45,12 @@ from pickup_core.api import (
     Stored,
     Terms,
     failure,
+    in_words,
+    other_user,
+    others_may_write,
     output_of,
     text_of,
+    way_to,
 )
 
 API_VERSION = (1, 0)
@@ -61,11 +64,11 @@ log = logging.getLogger("pickup.sqlite")
 
 _CHILD = Path(__file__).with_name("_sqlite_child.py")
 _EXPLAINED = 3
+_DESCRIBED = re.compile(rb"(\d{1,18}) (\w{1,20})\n")
 _SHARED = Path("/var/tmp")  # noqa: S108 - a private folder is made in it
 _STALL = 900
 _SLOWEST = 1024 * 1024
 _BLOCK_ON_DISK = 512  # as stat(2) counts
-_MOST_LINKS = 40  # as the kernel has it
 _START = 60
 _REMOVAL = 300
 
@@ -102,7 +105,10 @@ def check(config: Config) -> Iterator[str]:
     for _, database in _named(config.databases):
         place = _place_of(database, config)
         with _child("describe", place, place.used, config) as stream:
-            yield f"{database}: {_all_of(stream).decode().strip()}"
+            found = _DESCRIBED.fullmatch(_all_of(stream))
+        if found is None:  # its user can make it say anything
+            raise PickupError(f"database {database}: what its process found out is no size and no journal mode")
+        yield f"{database}: {in_words(int(found[1]))}, journal mode {found[2].decode()}"
 
 
 def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, overwrite: bool) -> Iterator[str]:
@@ -129,7 +135,7 @@ def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, ov
     )
     for stored, place in zip(artefacts, places, strict=True):
         _load(stored, place, config)
-        yield f"{stored.name} was loaded, {stored.size} bytes"
+        yield f"{stored.name} was loaded, {in_words(stored.size)}"
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ def _named(databases: list[Path]) -> list[tuple[str, Path]]:
 def _place_of(database: Path, config: Config, may_be_new: bool = False) -> _Place:
     """Look at a database, which is not opened. Raises `PickupError` where there is none, or none that may be opened."""
     try:
-        path, way = _way_to(database)
+        way = list(way_to(database))
     except FileNotFoundError as error:
         raise PickupError(f"database {database} cannot be there: folder {error.filename} does not exist") from None
     except NotADirectoryError as error:
@@ -163,62 +169,26 @@ def _place_of(database: Path, config: Config, may_be_new: bool = False) -> _Plac
         raise PickupError(f"database {database} cannot be there: {what}") from None
     except OSError as error:
         raise PickupError(f"database {database} cannot be reached: {error.strerror}") from error
-    status = way.get(path)
+    path, status = way[-1]
     if status is None and not may_be_new:
         raise PickupError(f"database {database} does not exist")
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise PickupError(f"database {database} is not a regular file")
-    user = _named_user(config.as_user) if config.as_user is not None else _owner(database, path, way)
+    user = other_user(config.as_user) if config.as_user is not None else _owner(database, way)
     size, blocks = (status.st_size, status.st_blocks) if status else (0, 0)
     return _Place(database, path, status is not None, size, blocks * _BLOCK_ON_DISK, user)
 
 
-def _way_to(database: Path) -> tuple[Path, Mapping[Path, os.stat_result]]:
-    """Give where a path really leads, and what says so: the status of each folder and each link that it passes, and of
-    what lies at its end, where something does. Raises `OSError` where it does not lead as far.
-    """
-    here, ahead = Path("/"), list(database.parts[:0:-1])
-    way, links = {here: here.lstat()}, 0
-    while ahead:
-        part = ahead.pop()
-        path = here.parent if part == ".." else here / part
-        try:
-            way[path] = path.lstat()
-        except FileNotFoundError:
-            if ahead:
-                raise
-            return path, way
-        if not stat.S_ISLNK(way[path].st_mode):
-            here = path
-            continue
-        links += 1
-        if links > _MOST_LINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(database))
-        target = Path(os.readlink(path))
-        if target.is_absolute():
-            here = Path("/")
-        ahead += reversed(target.parts[target.is_absolute() :])
-    return here, way
-
-
-def _named_user(name: str) -> int | None:
-    try:
-        user = pwd.getpwnam(name).pw_uid
-    except KeyError:
-        raise PickupError(f"there is no system user {name!r}, the `as_user`", "getent passwd lists them") from None
-    if os.geteuid() not in (0, user):
-        raise PickupError(f"only root can open databases as user {name}", "run as root, or take `as_user` out")
-    return user if user != os.geteuid() else None
-
-
-def _owner(database: Path, path: Path, way: Mapping[Path, os.stat_result]) -> int | None:
+def _owner(database: Path, way: Sequence[tuple[Path, os.stat_result | None]]) -> int | None:
     """Give, for root, the one other user who could put something beside the database or in its place, None where there
     is none. Raises `PickupError` where there are several.
     """
     if os.geteuid() != 0:
         return None
-    owners = {status.st_uid for status in way.values()} - {0}
-    shared = [each for each, status in way.items() if _is_shared(each, status, is_last=each in (path, path.parent))]
+    there = [(each, status) for each, status in way if status is not None]
+    end, _ = way[-1]
+    owners = {status.st_uid for _, status in there} - {0}
+    shared = [each for each, status in there if _is_shared(each, status, is_last=each in (end, end.parent))]
     if len(owners) > 1 or (shared and not owners):
         why = f"its path belongs to several users: {sorted(owners)}" if owners else f"others may write to {shared[0]}"
         raise PickupError(f"database {database} is not safe to open for root: {why}", "say who opens it: `as_user`")
@@ -229,17 +199,7 @@ def _is_shared(path: Path, status: os.stat_result, is_last: bool) -> bool:
     """Tell whether others than its owner may write to the database, add to its folder (`is_last`), or replace what lies
     in a folder further up.
     """
-    if stat.S_ISLNK(status.st_mode):  # whose mode says nothing
-        return False
-    by_group = status.st_mode & stat.S_IWGRP and (status.st_gid != 0 or _has_access_list(path))
-    return bool(by_group or status.st_mode & stat.S_IWOTH) and (is_last or not status.st_mode & stat.S_ISVTX)
-
-
-def _has_access_list(path: Path) -> bool:
-    """Tell whether the mode's bits of the group are a mask for others, whom an ACL names. See acl(5)."""
-    with contextlib.suppress(OSError):  # a file system that has none
-        return "system.posix_acl_access" in os.listxattr(path)
-    return False
+    return others_may_write(path, status) and (is_last or not status.st_mode & stat.S_ISVTX)
 
 
 @contextlib.contextmanager
@@ -266,8 +226,8 @@ def _private_folder(place: _Place, size: int, parent: Path) -> Iterator[Path]:
     """Give a private folder with room for so many bytes, and remove it whatever its user has made of it."""
     free = shutil.disk_usage(parent).free
     if size > free:
-        what = f"database {place.name}: a copy of it needs {size} bytes in {parent}, where {free} are free"
-        raise PickupError(what, hint="make room there")
+        what = f"a copy of it needs {in_words(size)} in {parent}, where there is room for {in_words(free)}"
+        raise PickupError(f"database {place.name}: {what}", hint="make room there")
     folder = Path(tempfile.mkdtemp(prefix="pickup-", dir=parent))
     try:
         yield folder

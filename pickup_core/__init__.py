@@ -10,13 +10,12 @@ What profiles see, through `api` alone:
     artefact      one file of a backup, its stored name     system_user   whom a command runs as
     store         the contract of a target                  patterns      of files and of names, one meaning each
     archive       GNU tar, and its lists of contents        errors        the exceptions and the exit codes
-    wording       sizes, times and lists as people read them
+    wording       sizes, times, lists as people read them   trust         what nobody else may be able to change
 
 The config, and what stands in it:
 
-    config        finds the file, runs it, checks it        trust         what nobody else may be able to change
+    config        finds the file, runs it, checks it        profiles      finds and loads the modules they name
     entries       one dict of GENERATORS or TARGETS each    masking       the config's source without its secrets
-    profiles      finds and loads the modules they name
 
 A run. `run` is the straight line: generate, then deliver, which publishes and prunes at each target:
 

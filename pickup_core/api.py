@@ -18,8 +18,9 @@ from pickup_core.patterns import expression, names_matching
 from pickup_core.process import Output, Terms, failure, feed, output_of, require_program, text_of
 from pickup_core.secret import Secret, secret_command, secret_credential, secret_env, secret_file
 from pickup_core.store import BLOCK, Item, Store
-from pickup_core.system_user import acting_as
-from pickup_core.wording import names_in_words
+from pickup_core.system_user import acting_as, other_user
+from pickup_core.trust import others_may_write, way_to
+from pickup_core.wording import in_words, names_in_words
 
 API_VERSION = (1, 0)
 """A profile written for (major, minor) works with every Pickup of the same major and at least this minor version."""
@@ -52,9 +53,12 @@ __all__ = [
     "expression",
     "failure",
     "feed",
+    "in_words",
     "label_options",
     "names_in_words",
     "names_matching",
+    "other_user",
+    "others_may_write",
     "output_of",
     "require_program",
     "secret_command",
@@ -63,4 +67,5 @@ __all__ = [
     "secret_file",
     "text_of",
     "unescaped",
+    "way_to",
 ]

@@ -31,7 +31,7 @@ log = logging.getLogger("pickup.load")
 @dataclass(frozen=True)
 class Origin:
     """Where the entries of a backup come from: the dicts of `GENERATORS` as they are written, the folder of the config,
-    and the options that the command line sets in place of theirs.
+    and the options that the command line sets in place of theirs, or, with an empty text, leaves out.
     """
 
     entries: Sequence[Mapping[str, Any]]
@@ -59,10 +59,13 @@ class Origin:
         if not isinstance(config, Mapping):
             raise ConfigError(f"{entry.label}: config is no dictionary", hint="mend the entry in GENERATORS")
         problems: list[str] = []
-        given = {**config, **self.settings}
-        options = validated(config_class(module), given, f"{entry.label}: config.", self.folder, problems)
+        known = config_class(module)
+        left_out = {key for key, value in self.settings.items() if not value and key in known.model_fields}
+        given = {key: value for key, value in {**config, **self.settings}.items() if key not in left_out}
+        options = validated(known, given, f"{entry.label}: config.", self.folder, problems)
         if options is None:
-            raise ConfigError(*problems, hint="--set KEY=VALUE sets an option for this restore")
+            hint = "--set KEY=VALUE sets an option for this restore, --set KEY= leaves one of the config out"
+            raise ConfigError(*problems, hint=hint)
         return options
 
 

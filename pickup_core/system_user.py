@@ -33,6 +33,16 @@ class SystemUser:
         return cls(found.pw_uid, found.pw_gid, tuple(os.getgrouplist(found.pw_name, found.pw_gid)), names)
 
 
+def other_user(name: str) -> int | None:
+    """Give the number of the system user whom a command is to run as, None where we are that user already. Raises
+    `ProcessError` where there is no such user, or where we may not.
+    """
+    user = SystemUser.of(name)
+    if os.geteuid() not in (0, user.uid):
+        raise _not_allowed(name)
+    return user.uid if user.uid != os.geteuid() else None
+
+
 @contextlib.contextmanager
 def acting_as(user: str | int) -> Iterator[None]:
     """Be another system user for a moment, by the effective ids alone: to connect to a server that asks the kernel who
@@ -53,5 +63,9 @@ def acting_as(user: str | int) -> Iterator[None]:
             os.seteuid(other.uid)
             stack.callback(os.seteuid, ours[0])
         except PermissionError:
-            raise ProcessError(f"only root can act as user {user}", hint="run as root, or as that user") from None
+            raise _not_allowed(user) from None
         yield
+
+
+def _not_allowed(user: str | int) -> ProcessError:
+    return ProcessError(f"only root can act as user {user}", hint="run as root, or as that user")

@@ -39,22 +39,27 @@ def check_way_to(path: Path) -> None:
     """Raise `ConfigError` where somebody else could rename or replace a folder or a link on the way to a path. A folder
     with the sticky bit will do: there nobody can move what is not theirs.
     """
-    for hop, status in _way_to(path):
-        if stat.S_ISLNK(status.st_mode) or stat.S_ISDIR(status.st_mode):
+    for hop, status in way_to(path):
+        if status and (stat.S_ISLNK(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             _check(hop, status, may_be_sticky=True)
 
 
-def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Give all that leads to a path, and what it leads to, with its status: folder by folder and link by link, as the
-    kernel goes. What is found to be ours stays where it is while the next one is looked at.
+def way_to(path: Path) -> Iterator[tuple[Path, os.stat_result | None]]:
+    """Give all that leads to a path, and at last what it leads to, with its status, None for an end where nothing lies:
+    folder by folder and link by link, as the kernel goes. What is found to be ours stays where it is while the next one
+    is looked at. Raises `OSError` where the way does not lead to its end.
     """
     here, links, pending = Path("/"), 0, [*reversed(path.absolute().parts)]
     while pending:
-        hop = here / pending.pop()  # the first part is the root
-        if hop.name == "..":
-            here = here.parent
-            continue
-        status = hop.lstat()
+        part = pending.pop()
+        hop = here.parent if part == ".." else here / part  # the first part is the root
+        try:
+            status = hop.lstat()
+        except FileNotFoundError:
+            if pending:
+                raise
+            yield hop, None
+            return
         yield hop, status
         if stat.S_ISLNK(status.st_mode):
             links += 1
@@ -63,6 +68,16 @@ def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
             pending += reversed(Path(os.readlink(hop)).parts)
         else:
             here = hop
+
+
+def others_may_write(path: Path, status: os.stat_result) -> bool:
+    """Tell whether others than its owner may write to a file, or in a folder. A link, whose mode says nothing, is
+    nobody's to write to.
+    """
+    by_others, by_group = status.st_mode & stat.S_IWOTH, status.st_mode & stat.S_IWGRP
+    if stat.S_ISLNK(status.st_mode):
+        return False
+    return bool(by_others or (by_group and not _is_private_group(path, status)))
 
 
 def private_folder(path: Path) -> Path:
@@ -117,11 +132,11 @@ def _check(path: Path, status: os.stat_result, may_be_sticky: bool = False) -> N
     if status.st_uid not in (0, os.geteuid()):
         hint = f"chown {os.geteuid()} {word}"
         raise ConfigError(f"{path} belongs to user {status.st_uid}, who could {power}", hint=hint)
-    if status.st_mode & 0o002 and stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
+    if status.st_mode & stat.S_IWOTH and stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         if may_be_sticky:
             return
         raise ConfigError(f"{path} is a folder that everybody shares", hint="name one of our own")
-    if status.st_mode & 0o002 or (status.st_mode & 0o020 and not _is_private_group(path, status)):
+    if others_may_write(path, status):
         raise ConfigError(f"{path} can be written by others, who could {power}", hint=f"chmod go-w {word}")
 
 

@@ -1,13 +1,17 @@
 """Small things that many tests need: a moment, a manifest, a holding, a config, a store in memory, another user."""
 
+import base64
 import hashlib
 import io
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -184,6 +188,14 @@ def python(code: str, *arguments: str | Path, **options: Any) -> subprocess.Comp
 def as_ordinary_user(code: str, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run Python code as `nobody` where the tests run as root, else as we are."""
     return python(_AS_ORDINARY_USER + code, *arguments, **options)
+
+
+def tells(text: str, secret: str) -> bool:
+    """Tell whether a text has a secret in it, as it is or as Python, JSON, a URL, a shell or base64 writes it."""
+    forms = {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1],
+             urllib.parse.quote(secret), urllib.parse.quote(secret, safe=""), urllib.parse.quote_plus(secret),
+             base64.b64encode(secret.encode()).decode().rstrip("="), shlex.quote(secret)}  # fmt: skip
+    return any(form in text for form in forms)
 
 
 def plain_locale(**settings: str) -> dict[str, str]:

@@ -16,7 +16,9 @@ what they mean.
 import ast
 import base64
 import contextlib
+import functools
 import inspect
+import io
 import json
 import logging
 import os
@@ -34,7 +36,7 @@ from typing import Any
 import pytest
 
 from pickup_core import api
-from pickup_core.artefact import Artefact, Judgement
+from pickup_core.artefact import Artefact, Judgement, Stored
 from pickup_core.errors import ExitCode, PickupError
 from pickup_core.generate import generate
 from pickup_core.manifest import EntryRecord
@@ -206,6 +208,25 @@ class _Logged(logging.Handler):
         self.messages.append(record.getMessage())
 
 
+def stored(contents: Mapping[str, bytes], *names: str) -> list[Stored]:
+    """Give artefacts as `restore` gets them: those of these names, in their order, or all."""
+    return [
+        Stored(name, len(contents[name]), functools.partial(io.BytesIO, contents[name])) for name in names or contents
+    ]
+
+
+def load_back(
+    profile: str,
+    config: Mapping[str, Any],
+    artefacts: Sequence[Stored],
+    as_name: str | None = None,
+    overwrite: bool = False,
+) -> list[str]:
+    """Let a profile load artefacts, and give the sentences that tell about it."""
+    options = options_of(profile, config, Path("/"))
+    return list(load_profile("generator", profile, Path("/")).restore(options, artefacts, as_name, overwrite))
+
+
 def children() -> set[str]:
     """Give the processes below this one, by number and command."""
     parents = {}
@@ -245,13 +266,6 @@ class GeneratorContract:
         """A folder for what is backed up."""
         folder = tmp_path / "sources"
         folder.mkdir()
-        return folder
-
-    @pytest.fixture
-    def scratch(self, tmp_path: Path) -> Path:
-        """The folder that a profile is given."""
-        folder = tmp_path / "scratch"
-        folder.mkdir(mode=0o700)
         return folder
 
     @pytest.fixture

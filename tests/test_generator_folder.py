@@ -88,13 +88,6 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that every user can reach."""
     folder = Path(tempfile.mkdtemp(prefix="pickup-test-", dir="/tmp"))
@@ -204,8 +197,10 @@ def test_a_folder_that_may_be_missing_is_skipped(
     assert ran.record.status == "ok"
     assert ran.contents.keys() == {"www.tar", "www.contents"}
     assert f"{tmp_path / 'nowhere'} does not exist, as it may" in caplog.messages
+    caplog.clear()
     notes = notes_of({**config, "path": [str(tmp_path / path) for path in config["path"]]}, tmp_path)
     assert sorted(notes) == [f"{tmp_path / path} does not exist, as it may" for path in ("nowhere", "www/index.html/x")]
+    assert [line for line in caplog.messages if "as it may" in line] == [], "the notes say it"
 
 
 def test_where_all_that_may_be_missing_is_missing_the_entry_fails(tmp_path: Path) -> None:
@@ -708,7 +703,7 @@ def test_paths_of_more_than_4096_bytes_are_archived(tmp_path: Path, scratch: Pat
     assert name in {line.name for line in listed(produced.contents["www.contents"])}
 
 
-def test_special_files_are_never_read(tmp_path: Path, source: Path, scratch: Path) -> None:
+def test_special_files_are_never_read(tmp_path: Path, source: Path) -> None:
     """G28"""
     os.mkfifo(source / "fifo")
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as listening:
@@ -807,7 +802,7 @@ def test_attributes_and_access_lists_are_kept(source: Path, scratch: Path) -> No
     assert {line.name for line in listed(produced.contents["www.contents"])} == set(found)
 
 
-def test_the_list_of_contents_tells_what_the_archive_holds(tmp_path: Path, source: Path, scratch: Path) -> None:
+def test_the_list_of_contents_tells_what_the_archive_holds(source: Path, scratch: Path) -> None:
     (source / "link").symlink_to("index.html")
     os.link(source / "index.html", source / "hard")
     os.mkfifo(source / "fifo")
@@ -1200,7 +1195,8 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path, source: Path, scra
         notes_of(config, scratch)
 
 
-def test_a_tar_that_dies_costs_the_archive(tmp_path: Path, source: Path, scratch: Path) -> None:
+@pytest.mark.usefixtures("source")
+def test_a_tar_that_dies_costs_the_archive(tmp_path: Path) -> None:
     """G2, G3"""
     for ending, message in (("exit 3", "ended with status 3"), ("kill -9 $$", "killed by signal 9 (out of memory?)")):
         wrapper = script(
@@ -1224,7 +1220,7 @@ def test_a_tar_that_dies_costs_the_archive(tmp_path: Path, source: Path, scratch
     ],
 )
 def test_the_environment_has_no_effect_on_tar(
-    tmp_path: Path, source: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    source: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     subprocess.run(["setfacl", "-m", "u:daemon:r", source / "index.html"], check=True)
     config = dict(path=str(source), exclude=["nothing"])
@@ -1238,10 +1234,10 @@ def test_the_environment_has_no_effect_on_tar(
 
 def test_the_root_of_the_file_system_is_archived_as_a_dot(tmp_path: Path, source: Path) -> None:
     config = options_of("folder", dict(path="/", exclude=["/css/deep", "*.tmp", "/proc/*", "index.html"]), tmp_path)
-    with profile._jobs(Path("/"), config.model_copy(update={"allow_empty": True})) as (job,):
-        assert (job.name, job.members) == ("root", ["."])
-        assert (os.readlink(job.place) if job.place else None) == ("/" if IS_ROOT else None)
-    words = profile._tar(config, job, config.exclude, ["--file=-"])._commands[0]
+    with profile._archives(Path("/"), config.model_copy(update={"allow_empty": True})) as (archive,):
+        assert (archive.name, archive.members) == ("root", ["."])
+        assert (os.readlink(archive.place) if archive.place else None) == ("/" if IS_ROOT else None)
+    words = profile._tar(config, archive, config.exclude, ["--file=-"])._commands[0]
     assert ("--directory=/" in words) is not IS_ROOT
     fill(source, "a.tmp", "proc/1", "proc/proc/2", "css/proc/3")
     elsewhere = [word for word in words if not word.startswith("--directory=")]

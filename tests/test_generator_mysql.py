@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,25 @@ from generator_profiles import _mysql_login as logins
 from generator_profiles import mysql as profile
 from generator_profiles._mysql_script import Renamed
 from pickup_core.api import Artefact, Stored
-from pickup_core.errors import ExitCode, PickupError, RefusedError
+from pickup_core.errors import ConfigError, ExitCode, PickupError, RefusedError
 from pickup_core.profiles import config_class, load_profile
 from pickup_core.secret import Secret
 from pickup_core.store import BLOCK
-from tests.builders import ROOT, config_text, problems_of
-from tests.generator_contract import GeneratorContract, Produced, Sample, options_of, produce, run_entry
+from tests.builders import LOCAL, ROOT, config_text, problems_of, tells, write_config
+from tests.generator_contract import (
+    GeneratorContract,
+    Produced,
+    Sample,
+    load_back,
+    options_of,
+    produce,
+    run_entry,
+    stored,
+)
 from tests.servers.mariadb import MariaDB, all_grants, everything_in, fill, forget_template, mariadb, quoted
 from tests.servers.proxy import cutting_proxy
 from tests.servers.running import server_folder
+from tests.sessions import carried_out
 
 ROWS = ["(1,'tea')", "(2,'Grüße')", "(3,NULL)"]
 HOSTILE = [
@@ -59,13 +70,6 @@ def fresh(servers: tuple[MariaDB, MariaDB]) -> MariaDB:
     return servers[1]
 
 
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    folder = tmp_path / "scratch"
-    folder.mkdir(mode=0o700)
-    return folder
-
-
 def shop(server: MariaDB, *names: str) -> None:
     """Make small databases of one table with three rows."""
     for name in names:
@@ -74,16 +78,11 @@ def shop(server: MariaDB, *names: str) -> None:
         server.run("INSERT INTO orders VALUES (1, 'tea'), (2, 'Grüße'), (3, NULL)", database=name)
 
 
-def stored(contents: Mapping[str, bytes]) -> list[Stored]:
-    return [Stored(name, len(data), lambda data=data: io.BytesIO(data)) for name, data in contents.items()]  # type: ignore[misc]
-
-
 def load(
     server: MariaDB, contents: Mapping[str, bytes], as_name: str | None = None, overwrite: bool = False, **config: Any
 ) -> list[str]:
     """Load artefacts into a server, and give what is said about it."""
-    options = options_of("mysql", server.config(**config), Path("/"))
-    return list(profile.restore(options, stored(contents), as_name, overwrite))
+    return load_back("mysql", server.config(**config), stored(contents), as_name, overwrite)
 
 
 def checked(config: Mapping[str, Any]) -> list[str]:
@@ -302,6 +301,31 @@ def test_grants_on_what_is_not_loaded_are_said_and_do_not_stop_it(
     assert len([line for line in said if line.startswith("not given, ") and "other.orders" in line]) == 1
     assert [line for line in said if "shop.orders" in line] == []
     assert "GRANT SELECT ON `shop`.`orders` TO `clerk`@`localhost`" in all_grants(fresh)["`clerk`@`localhost`"]
+
+
+@pytest.mark.parametrize("way", ["host", "socket"])
+def test_the_command_restores_into_another_server_than_that_of_the_config(
+    server: MariaDB, fresh: MariaDB, tmp_path: Path, way: str
+) -> None:
+    shop(server, "shop")
+    entry = dict(name="main", profile="mysql", config=server.config(database="shop"))
+    write_config(tmp_path, config_text(LOCAL, repr([entry])))
+    assert carried_out(tmp_path, "-q", "run").status == ExitCode.OK
+    before = everything_in(server, "shop")
+    server.run("DELETE FROM orders", database="shop")
+    settings = {"host": ["host=127.0.0.1", f"port={fresh.port}"], "socket": [f"socket={fresh.socket}"]}[way]
+    words = ["restore", "--into-server", *(word for setting in settings for word in ("--set", setting))]
+    if way == "host":
+        with pytest.raises(ConfigError, match="`socket` does not go with `host` and `port`") as caught:
+            carried_out(tmp_path, *words)
+        assert "--set KEY= leaves one of the config out" in caught.value.hint
+        words += ["--set", "socket="]
+    done = carried_out(tmp_path, *words)
+    assert done.status == ExitCode.OK, done.err
+    place = f"127.0.0.1:{fresh.port}" if way == "host" else f"socket {fresh.socket}"
+    assert f" at {place}: users and grants, database 'shop'" in done.out
+    assert everything_in(fresh, "shop") == before
+    assert server.rows("SELECT count(*) FROM shop.orders") == [(0,)]
 
 
 # Restoring is careful
@@ -591,6 +615,24 @@ def test_what_a_user_would_not_see_is_a_loss_though_the_program_is_content(
         checked(config)
 
 
+@pytest.mark.parametrize("missing", ["SELECT", "SHOW VIEW", "TRIGGER", "EVENT", "SELECT ON mysql.proc"])
+def test_check_names_the_one_right_that_is_missing(server: MariaDB, missing: str) -> None:
+    shop(server, "shop")
+    needed = [right for right in ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT") if right != missing]
+    server.run("CREATE USER clerk@localhost", f"GRANT {', '.join(needed)} ON shop.* TO clerk@localhost")
+    config = server.config(user="clerk", database="shop", users=False)
+    if missing != "SELECT ON mysql.proc":
+        server.run("GRANT SELECT ON mysql.proc TO clerk@localhost")
+        missing += " ON `shop`.*"
+    with pytest.raises(PickupError) as caught:
+        checked(config)
+    assert caught.value.message == (
+        f"database 'shop': what user clerk@localhost may not see is not in the dump; it lacks {missing}"
+    )
+    server.run(f"GRANT {missing} TO clerk@localhost")
+    assert checked(config)
+
+
 def test_rights_that_come_by_a_role_count(server: MariaDB, tmp_path: Path) -> None:
     shop(server, "shop")
     server.run("CREATE ROLE saver", "GRANT SELECT, SHOW VIEW, EVENT, TRIGGER ON *.* TO saver",
@@ -648,6 +690,37 @@ def test_a_server_that_does_not_let_us_in_is_named_without_the_password(
     assert config["password"] not in ran.messages[0]
     with pytest.raises(PickupError, match=re.escape(message.partition("\n")[0])):
         checked(config)
+
+
+def test_a_refused_password_is_told_by_no_message_log_or_traceback(
+    server: MariaDB, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """I6: neither by us, nor by the library, nor by a program that was let in a moment before."""
+    caplog.set_level(logging.DEBUG)
+    secret = "c4n4ry 'of\\ \"wörd%&"
+    shop(server, "shop")
+    server.run("CREATE USER clerk@'127.0.0.1' IDENTIFIED BY 'another'", "GRANT ALL ON *.* TO clerk@'127.0.0.1'")
+    config = server.by_network(user="clerk", password=secret, database="shop")
+    said = list(run_entry(tmp_path, "mysql", config).messages)
+    options = options_of("mysql", config, tmp_path)
+    for attempt in (
+        lambda: profile.run(options, tmp_path),
+        lambda: profile.check(options),
+        lambda: profile.restore(options, stored({"shop.sql": b""}), None, False),
+    ):
+        with pytest.raises(PickupError, match="Access denied for user 'clerk'") as caught:
+            list(attempt())
+        said += traceback.format_exception(caught.value)
+    server.run("ALTER USER clerk@'127.0.0.1' IDENTIFIED BY %s", values=[secret])
+    with contextlib.closing(profile.run(options, tmp_path)) as artefacts:
+        for artefact in artefacts:
+            server.run("ALTER USER clerk@'127.0.0.1' IDENTIFIED BY 'another'")
+            with pytest.raises(PickupError, match="Access denied for user 'clerk'") as caught:
+                read_all(artefact)
+            said += [artefact.name, *traceback.format_exception(caught.value)]
+    assert {"users.sql", "shop.sql"} <= set(said)
+    assert not [text for text in (*said, caplog.text) if tells(text, secret)]
+    assert "start: " in caplog.text
 
 
 def test_a_socket_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -873,13 +946,15 @@ def test_the_password_is_in_no_argument_environment_log_or_message(
         for seen in map(json.loads, Path(path + ".seen").read_text().splitlines()):
             assert seen["mode"] == 0o600
             assert seen["folder"] == 0o700
-            assert "canary-5a1f" in seen["given"], "the password did come over"
-            assert "canary" not in seen["cmdline"] + seen["environ"]
+            assert tells(seen["given"], canary), "the password did come over"
+            assert not tells(seen["cmdline"] + seen["environ"], canary)
             assert seen["files"] == []
-            assert seen["cmdline"].split("\0")[2].startswith("--defaults-file=")
+            option, _, file = seen["cmdline"].split("\0")[2].partition("=")
+            assert (option, Path(file).is_absolute()) == ("--defaults-file", True)
+            assert not os.path.lexists(file), "the password outlives its program"
     assert "--defaults-file=" in caplog.text
-    assert "canary" not in caplog.text + str(ran.record) + repr(options) + "".join(said) + "".join(ran.messages)
-    assert not any(b"canary" in path.read_bytes() for path in tmp_path.rglob("*.cnf"))
+    for text in (caplog.text, repr(ran.record), repr(options), *said, *ran.messages):
+        assert not tells(text, canary)
 
 
 # How it connects
@@ -1025,6 +1100,7 @@ def test_an_option_file_is_read_as_mysqls_own_programs_do(written: str, meant: s
         (dict(database="shop*"), ["shop", "shop_2"]),
         (dict(database=["test", "sho?"]), ["shop", "test"]),
         (dict(exclude=["shop*", "t?st"]), ["Shop"]),
+        (dict(exclude="shop*"), ["Shop", "test"]),
         (dict(database="[s]hop"), []),
     ],
 )
@@ -1041,6 +1117,15 @@ def test_a_pattern_that_matches_nothing_fails(server: MariaDB, scratch: Path) ->
         assert f"shows user root no database '{pattern}'" in produced.failures[f"{pattern}.sql"]
         with pytest.raises(PickupError, match="shows user root no database"):
             checked(server.config(users=False, database=pattern))
+
+
+def test_check_names_what_leaves_nothing_out(server: MariaDB) -> None:
+    shop(server, "shop", "till")
+    notes = checked(server.config(database="shop", exclude=["*_test", "gone", "till"]))
+    assert [note for note in notes if "exclude" in note] == [
+        "exclude '*_test' matches no database",
+        "exclude 'gone' matches no database",
+    ]
 
 
 def test_a_user_who_does_not_see_all_databases_is_told(server: MariaDB) -> None:
@@ -1085,7 +1170,7 @@ def test_check_names_sizes_and_tables_without_transactions(server: MariaDB) -> N
         server.run(f"CREATE TABLE m{number} (n INT) ENGINE={'MyISAM' if number % 2 else 'Aria'}", database="shop")
     notes = checked(server.config())
     assert re.fullmatch(rf"MariaDB 1[\d.]+ at socket {server.socket}, dumped by mariadb-dump 1[\d.]+", notes[0])
-    assert any(re.fullmatch(r"database 'shop': 8 tables and views, \d+ bytes of data", note) for note in notes)
+    assert any(re.fullmatch(r"database 'shop': 8 tables and views, \d+\.\d KiB of data", note) for note in notes)
     assert notes[-1] == (
         "no transactions, so not of the same moment as the rest: shop.m0 (Aria), shop.m1 (MyISAM), shop.m2 (Aria),"
         " shop.m3 (MyISAM), shop.m4 (Aria) and 2 more"
@@ -1097,11 +1182,18 @@ def test_check_names_sizes_and_tables_without_transactions(server: MariaDB) -> N
     [
         (dict(database="mysql"), "database: names mysql, which belongs to the server"),
         (dict(database=["a", "Information_Schema"]), "database: names Information_Schema, which belongs"),
-        (dict(database=[]), "database: names no database"),
-        (dict(database=["shop", ""]), "database: names no database"),
+        (dict(database=[]), "database: "),
+        (dict(database=["shop", ""]), "database: has an empty name"),
+        (dict(exclude=""), "exclude: has an empty name"),
         (dict(host="-oops"), "host: "),
         (dict(host="a\nb"), "host: "),
         (dict(port=0), "port: "),
+        (dict(socket="/run/s", host="db"), "`socket` does not go with `host`: "),
+        (dict(socket="/run/s", port=3307), "`socket` does not go with `port`: "),
+        (
+            dict(socket="/run/s", port=3307, host="db", defaults_file="x"),
+            "`socket` does not go with `host` and `port`: ",
+        ),
         (dict(tls=True), "tls=True needs a host"),
         (dict(ssl_ca="/ca.pem"), "ssl_ca, ssl_cert and ssl_key are of use with tls=True only"),
         (dict(host="db", tls=True, ssl_cert="/c"), "ssl_cert and ssl_key belong together"),

@@ -1,6 +1,7 @@
 """The SQLite generator: the contract of all generators, and databases that are written to, locked, or damaged."""
 
 import contextlib
+import functools
 import io
 import os
 import re
@@ -21,6 +22,7 @@ import pytest
 from generator_profiles import sqlite as profile
 from pickup_core.artefact import Stored
 from pickup_core.errors import ExitCode, PickupError, RefusedError, Stopped
+from pickup_core.wording import in_words
 from tests.builders import NOBODY, ROOT, config_text, ordinary_folder, problems_of
 from tests.deep import chain
 from tests.end_to_end.trees import everything_about
@@ -29,10 +31,12 @@ from tests.generator_contract import (
     GeneratorContract,
     Sample,
     children,
+    load_back,
     options_of,
     produce,
     produce_elsewhere,
     run_entry,
+    stored,
 )
 
 ROWS = 300
@@ -63,13 +67,6 @@ def rows_in(content: bytes) -> int:
     with opened(content) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         return int(connection.execute("SELECT count(*) FROM orders").fetchone()[0])
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    return folder
 
 
 class TestContract(GeneratorContract):
@@ -372,8 +369,20 @@ def test_two_databases_of_the_same_file_name_are_told_apart(tmp_path: Path) -> N
 def test_check_tells_size_and_mode(tmp_path: Path) -> None:
     one, two = make(tmp_path / "one.db"), make(tmp_path / "two.db", mode="wal")
     notes = list(profile.check(options_of("sqlite", dict(databases=[str(one), str(two)]), tmp_path)))
-    assert notes[0] == f"{one}: {one.stat().st_size} bytes, journal mode delete"
-    assert notes[1] == f"{two}: {two.stat().st_size} bytes, journal mode wal"
+    assert (one.stat().st_size, two.stat().st_size) == (49152, 49152)
+    assert notes == [f"{one}: 48.0 KiB, journal mode delete", f"{two}: 48.0 KiB, journal mode wal"]
+
+
+@pytest.mark.parametrize("answer", ["", "many wal", "7", "7 wal\n8 wal", "9" * 5000 + " wal"])
+def test_an_answer_that_makes_no_sense_is_no_internal_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    """Whose the database is can change what the process says that opens it."""
+    database = make(tmp_path / "shop.db")
+    (tmp_path / "child.py").write_text(f"print({answer!r})\n")
+    monkeypatch.setattr(profile, "_CHILD", tmp_path / "child.py")
+    with pytest.raises(PickupError, match=f"^database {database}: what its process found out is no size"):
+        list(profile.check(options_of("sqlite", dict(databases=[str(database)]), tmp_path)))
 
 
 def test_an_ordinary_user_reads_what_may_be_read_and_names_what_may_not() -> None:
@@ -738,13 +747,13 @@ def test_a_strangers_link_is_followed_as_the_stranger(strange: Path, tmp_path: P
     path = lead_elsewhere(strange, tmp_path / "roots", how)
     config = dict(databases=[str(path)])
     with pytest.raises(PickupError, match=f"Permission denied: {tmp_path}/roots/shop.db"):
-        load(config, stored_of(path.name, other))
+        load(config, stored({path.name: other}))
     assert list((tmp_path / "roots").iterdir()) == []
     before = make(tmp_path / "roots" / "shop.db").read_bytes()
     failures = produce("sqlite", config, strange).failures
     assert f"unable to open database file\nHint: user {NOBODY} has opened it" in failures[path.name]
     with pytest.raises(PickupError, match="unable to open database file"):
-        load(config, stored_of(path.name, other), overwrite=True)
+        load(config, stored({path.name: other}), overwrite=True)
     assert (tmp_path / "roots" / "shop.db").read_bytes() == before
     assert os.listdir(tmp_path / "roots") == ["shop.db"]
 
@@ -827,7 +836,7 @@ def test_a_database_that_its_owner_may_not_reach_names_the_user(strange: Path, s
 def test_a_user_that_is_not_there_is_named(tmp_path: Path) -> None:
     make(tmp_path / "shop.db")
     ran = run_entry(tmp_path, "sqlite", dict(databases=["shop.db"], as_user="no-such-user"))
-    assert "there is no system user 'no-such-user', the `as_user`" in ran.messages[0]
+    assert "there is no system user 'no-such-user'" in ran.messages[0]
 
 
 def test_only_root_can_open_a_database_as_another_user() -> None:
@@ -835,7 +844,7 @@ def test_only_root_can_open_a_database_as_another_user() -> None:
         config = dict(databases=[str(make(folder / "shop.db"))], as_user="root")
         (folder / "shop.db").chmod(0o644)
         produced = produce_elsewhere("sqlite", config, as_nobody=True)
-    assert produced.failures["shop.db"].startswith("only root can open databases as user root\nHint: run as root")
+    assert produced.failures["shop.db"].startswith("only root can act as user root\nHint: run as root")
 
 
 def test_a_change_that_a_killed_program_left_half_done_is_explained(tmp_path: Path, scratch: Path) -> None:
@@ -873,25 +882,19 @@ def test_a_copy_that_has_no_room_is_said_before_it_is_made(tmp_path: Path) -> No
     """S1"""
     database = make(tmp_path / "shop.db", 20_000)
     (tmp_path / "small").mkdir()
-    size = database.stat().st_size
+    size = in_words(database.stat().st_size)
     before = f"mount -t tmpfs -o size=1m none {tmp_path / 'small'}"
     config = dict(databases=[str(database)])
     produced = produce_elsewhere("sqlite", config, before=before, env={**CRON, "TMPDIR": str(tmp_path / "small")})
     message = produced.failures["shop.db"]
-    assert f"database {database}: a copy of it needs {size} bytes in {tmp_path}/small/" in message
-    assert "Hint: make room there" in message
+    assert f"database {database}: a copy of it needs {size} in {tmp_path}/small/" in message
+    assert ", where there is room for 1.0 MiB\nHint: make room there" in message
 
 
 # Loading back
 
 
-def stored_of(name: str, content: bytes) -> Stored:
-    return Stored(name, len(content), lambda: io.BytesIO(content))
-
-
-def load(config: dict[str, Any], *artefacts: Stored, as_name: str | None = None, overwrite: bool = False) -> list[str]:
-    options = options_of("sqlite", config, Path("/"))
-    return list(profile.restore(options, artefacts, as_name, overwrite))
+load = functools.partial(load_back, "sqlite")
 
 
 @pytest.fixture
@@ -902,11 +905,11 @@ def other(tmp_path: Path) -> bytes:
 
 def test_a_database_that_is_gone_is_loaded_back(tmp_path: Path, other: bytes) -> None:
     config = dict(databases=[str(tmp_path / "shop.db"), str(tmp_path / "users.db")])
-    said = load(config, stored_of("users.db", other), stored_of("shop.db", other))
+    said = load(config, stored({"users.db": other, "shop.db": other}))
     assert said == [
         f"loads users.db into the new file {tmp_path}/users.db, shop.db into the new file {tmp_path}/shop.db",
-        f"users.db was loaded, {len(other)} bytes",
-        f"shop.db was loaded, {len(other)} bytes",
+        "users.db was loaded, 8.0 KiB",
+        "shop.db was loaded, 8.0 KiB",
     ]
     for name in ("shop.db", "users.db"):
         assert rows_in((tmp_path / name).read_bytes()) == 7
@@ -916,7 +919,7 @@ def test_a_database_that_is_gone_is_loaded_back(tmp_path: Path, other: bytes) ->
 
 def test_nothing_changes_before_it_was_said_what_will(tmp_path: Path, other: bytes) -> None:
     options = options_of("sqlite", dict(databases=[str(tmp_path / "shop.db")]), tmp_path)
-    steps = profile.restore(options, [stored_of("shop.db", other)], None, False)
+    steps = profile.restore(options, stored({"shop.db": other}), None, False)
     assert "shop.db" in next(steps)
     steps.close()
     assert not (tmp_path / "shop.db").exists()
@@ -939,10 +942,10 @@ def test_a_database_that_is_in_use_is_overwritten_as_a_whole(tmp_path: Path, mod
         writer.do(f"assert rows() == {ROWS}")
         if mode == "wal" and size != 4096:  # the pages of a log have one size
             with pytest.raises(PickupError, match="database is locked\nHint: another program"):
-                load(config, stored_of("shop.db", content), overwrite=True)
+                load(config, stored({"shop.db": content}), overwrite=True)
             writer.do(f"assert rows() == {ROWS}")
             return
-        said = load(config, stored_of("shop.db", content), overwrite=True)
+        said = load(config, stored({"shop.db": content}), overwrite=True)
         writer.do("assert rows() == 2000")
         writer.execute("INSERT INTO orders (what) VALUES ('new')")
     assert said[0] == f"loads shop.db over {database}"
@@ -956,7 +959,7 @@ def test_a_database_that_is_in_use_is_overwritten_as_a_whole(tmp_path: Path, mod
 @pytest.mark.parametrize("modes", [("wal", "delete"), ("delete", "wal"), ("wal", "wal")])
 def test_a_database_is_loaded_over_one_of_another_mode(tmp_path: Path, modes: tuple[str, str]) -> None:
     database, content = make(tmp_path / "shop.db", 1000, modes[0]), make(tmp_path / "x.db", 7, modes[1]).read_bytes()
-    load(dict(databases=[str(database)]), stored_of("shop.db", content), overwrite=True)
+    load(dict(databases=[str(database)]), stored({"shop.db": content}), overwrite=True)
     assert sorted(path.name for path in tmp_path.glob("shop.db*")) == ["shop.db"]
     with contextlib.closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT count(*) FROM orders").fetchone() == (7,)
@@ -972,7 +975,7 @@ def test_a_database_that_a_program_has_locked_stays_as_it_is(tmp_path: Path, oth
         with pytest.raises(
             PickupError, match=f"database {database}: database is locked\nHint: another program"
         ) as caught:
-            load(dict(databases=[str(database)], busy_timeout=0.5), stored_of("shop.db", other), overwrite=True)
+            load(dict(databases=[str(database)], busy_timeout=0.5), stored({"shop.db": other}), overwrite=True)
         assert 0.4 < time.monotonic() - start < 10
         assert "busy_timeout" in str(caught.value)
         writer.execute("ROLLBACK")
@@ -985,14 +988,14 @@ def test_a_database_that_exists_is_not_overwritten_unasked(tmp_path: Path, other
     before = everything_about(tmp_path)
     for as_name in (None, str(database)):
         with pytest.raises(RefusedError, match=f"database {database} exists\nHint: --as NAME .* --overwrite"):
-            load(dict(databases=[str(database)]), stored_of("shop.db", other), as_name=as_name)
+            load(dict(databases=[str(database)]), stored({"shop.db": other}), as_name=as_name)
     assert everything_about(tmp_path) == before
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path, other: bytes) -> None:
     """I10"""
     options = options_of("sqlite", dict(databases=[str(tmp_path / "shop.db")]), tmp_path)
-    steps = profile.restore(options, [stored_of("shop.db", other)], None, False)
+    steps = profile.restore(options, stored({"shop.db": other}), None, False)
     next(steps)
     (tmp_path / "shop.db").write_text("mine")
     with pytest.raises(PickupError, match=f"File exists: {tmp_path}/shop.db"):
@@ -1003,13 +1006,13 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path, other:
 def test_an_artefact_can_be_loaded_under_another_name(tmp_path: Path, other: bytes) -> None:
     database = make(tmp_path / "shop.db")
     config = dict(databases=[str(database)])
-    load(config, stored_of("shop.db", other), as_name=str(tmp_path / "new.db"))
-    load(config, stored_of("not in the config.db", other), as_name=str(tmp_path / "newer.db"))
+    load(config, stored({"shop.db": other}), as_name=str(tmp_path / "new.db"))
+    load(config, stored({"not in the config.db": other}), as_name=str(tmp_path / "newer.db"))
     assert [rows_in((tmp_path / name).read_bytes()) for name in ("shop.db", "new.db", "newer.db")] == [ROWS, 7, 7]
     with pytest.raises(PickupError, match="2 artefacts cannot all be restored as"):
-        load(config, stored_of("a.db", other), stored_of("b.db", other), as_name=str(tmp_path / "both.db"))
+        load(config, stored({"a.db": other, "b.db": other}), as_name=str(tmp_path / "both.db"))
     with pytest.raises(PickupError, match="no/folder"):
-        load(config, stored_of("shop.db", other), as_name=str(tmp_path / "no" / "folder" / "x.db"))
+        load(config, stored({"shop.db": other}), as_name=str(tmp_path / "no" / "folder" / "x.db"))
 
 
 def test_an_artefact_that_no_database_has_made_is_named(tmp_path: Path, other: bytes) -> None:
@@ -1017,7 +1020,7 @@ def test_an_artefact_that_no_database_has_made_is_named(tmp_path: Path, other: b
     with pytest.raises(
         PickupError, match=r"no database of the config has the name users\.db\nHint: there are: shop\.db"
     ):
-        load(config, stored_of("shop.db", other), stored_of("users.db", other))
+        load(config, stored({"shop.db": other, "users.db": other}))
     assert not (tmp_path / "shop.db").exists()
 
 
@@ -1028,18 +1031,18 @@ def test_a_damaged_database_is_overwritten_or_it_is_said_how(tmp_path: Path, oth
     bad = {"text": b"no database at all\n" * 500, "middle": content[:8192] + b"\xff" * 4096 + content[12288:]}
     database.write_bytes(bad.get(damage, content[: len(content) // 2]))
     if damage == "middle":
-        load(dict(databases=[str(database)]), stored_of("shop.db", other), overwrite=True)
+        load(dict(databases=[str(database)]), stored({"shop.db": other}), overwrite=True)
         assert rows_in(database.read_bytes()) == 7
         return
     with pytest.raises(PickupError, match="Hint: stop its programs, move it away with its -wal, -shm and -journal"):
-        load(dict(databases=[str(database)]), stored_of("shop.db", other), overwrite=True)
+        load(dict(databases=[str(database)]), stored({"shop.db": other}), overwrite=True)
 
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_content_that_is_no_database_leaves_what_was_there(tmp_path: Path, exists: bool) -> None:
     database = make(tmp_path / "shop.db") if exists else tmp_path / "shop.db"
     with pytest.raises(PickupError, match="file is not a database"):
-        load(dict(databases=[str(database)]), stored_of("shop.db", b"no database\n" * 999), overwrite=True)
+        load(dict(databases=[str(database)]), stored({"shop.db": b"no database\n" * 999}), overwrite=True)
     assert database.exists() == exists
     assert not exists or rows_in(database.read_bytes()) == ROWS
 
@@ -1057,7 +1060,7 @@ def test_content_that_breaks_off_changes_nothing(tmp_path: Path, other: bytes) -
 
     broken = Stored("shop.db", len(other), lambda: Broken(other))
     with pytest.raises(OSError, match="Input/output error"):
-        load(dict(databases=[str(database)]), broken, overwrite=True)
+        load(dict(databases=[str(database)]), [broken], overwrite=True)
     assert database.read_bytes() == before
 
 
@@ -1067,7 +1070,7 @@ def test_root_loads_a_database_back_for_its_owner(strange: Path, other: bytes, t
     before, database = shared_temporary_folders(), strange / "shop.db"
     database.chmod(0o664)
     config = dict(databases=[str(database), str(strange / "new.db")])
-    load(config, stored_of("shop.db", other), stored_of("new.db", other), overwrite=True)
+    load(config, stored({"shop.db": other, "new.db": other}), overwrite=True)
     for path, mode in ((database, 0o664), (strange / "new.db", 0o600)):
         assert rows_in(path.read_bytes()) == 7
         assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (NOBODY, mode)
@@ -1076,6 +1079,6 @@ def test_root_loads_a_database_back_for_its_owner(strange: Path, other: bytes, t
     plant_journal(database, victim)
     own(strange)
     with contextlib.suppress(PickupError):
-        load(config, stored_of("shop.db", other), overwrite=True)
+        load(config, stored({"shop.db": other}), overwrite=True)
     assert victim.exists()
     assert left_since(before) == set()

@@ -15,9 +15,10 @@ PROFILES = [path for kind in ("generator", "target") for path in sorted((ROOT / 
 BESIDE = [path for kind in ("generator", "target") for path in sorted((ROOT / f"{kind}_profiles").glob("_[!_]*.py"))]
 SCRIPTS = [path for path in BESIDE if path.stem.endswith("_child")]
 PARTS = [path for path in BESIDE if path not in SCRIPTS]
+SHARED = [path for path in PARTS if not path.stem.startswith(tuple(f"_{profile.stem}_" for profile in PROFILES))]
 SOURCES = [ROOT / "pickup.py", ROOT / "pickup_core/__init__.py", *CORE.values(), *PROFILES, *BESIDE]
 OURS = ("pickup_core", "generator_profiles", "target_profiles")
-API = ["archive", "artefact", "errors", "options", "patterns", "process", "secret", "store", "wording"]
+API = ["archive", "artefact", "errors", "options", "patterns", "process", "secret", "store", "trust", "wording"]
 IO = {"fcntl", "ftplib", "glob", "http", "io", "mmap", "os", "select", "shutil", "signal", "socket", "sqlite3", "ssl",
       "subprocess", "tempfile", "threading", "time", "urllib"}  # fmt: skip
 
@@ -58,11 +59,23 @@ def core_modules(names: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("path", [*PROFILES, *PARTS], ids=name_of)
 def test_a_profile_imports_the_api_and_nothing_else_of_ours(path: Path) -> None:
-    """A large one may have parts of its own in files beside it, `_NAME_PART.py`."""
+    """A large one may have parts of its own in files beside it, `_NAME_PART.py`, and several may share one, `_PART.py`."""
     ours = {name for name in imported_by(path) if name.startswith(OURS)}
     assert ours, "every profile has an Artefact or a Store to import"
     own = f"{path.parent.name}._{path.stem.lstrip('_').partition('_')[0]}_"
-    assert {name for name in ours if not name.startswith(("pickup_core.api.", own))} == set()
+    shared = [f"{each.parent.name}.{each.stem}." for each in SHARED if each.parent == path.parent]
+    assert {name for name in ours if not name.startswith(("pickup_core.api.", own, *shared))} == set()
+
+
+@pytest.mark.parametrize("path", SHARED, ids=name_of)
+def test_a_part_that_profiles_share_knows_none_of_them(path: Path) -> None:
+    assert not {name for name in imported_by(path) if name.startswith(OURS[1:])}
+    users = [
+        each
+        for each in PROFILES
+        if f"{path.parent.name}.{path.stem}" in {n.rpartition(".")[0] for n in imported_by(each)}
+    ]
+    assert len(users) > 1, "what one profile needs alone bears its name"
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=name_of)

@@ -24,6 +24,7 @@ SERVER = '''
     class Config(Options):
         """Options of a server."""
         host: Path
+        port: int = 1
         password: Secret | None = None
 
     def run(config, folder):
@@ -144,7 +145,18 @@ def test_a_wrong_option_is_named(site: Site) -> None:
     assert site.run("restore", "--into-server", "--set", "hots=db2") == 3
     err = site.err
     assert "server/main: config.hots: unknown key; did you mean 'host'?" in err
-    assert "Hint: --set KEY=VALUE sets an option for this restore" in err
+    assert "Hint: --set KEY=VALUE sets an option for this restore, --set KEY= leaves one of the config out" in err
+    assert site.run("restore", "--into-server", "--set", "hots=") == 3
+    assert "server/main: config.hots: unknown key; did you mean 'host'?" in site.err
+
+
+def test_an_option_of_the_config_can_be_left_out(site: Site) -> None:
+    site.configure(port="many")
+    assert site.run("restore", "--into-server", "--overwrite") == 3
+    assert "server/main: config.port: " in site.err
+    assert site.run("restore", "--into-server", "--overwrite", "--set", "port=") == 0, site.err
+    assert site.run("restore", "--into-server", "--overwrite", "--set", "port=", "--set", "host=") == 3
+    assert "server/main: config.host: is missing" in site.err
 
 
 def test_an_entry_whose_config_is_no_dictionary_is_named(site: Site) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pickup_core.errors import ProcessError
-from pickup_core.system_user import SystemUser, acting_as
-from tests.builders import NOBODY, ROOT, ordinary_folder
+from pickup_core.system_user import SystemUser, acting_as, other_user
+from tests.builders import NOBODY, ROOT, as_ordinary_user, ordinary_folder
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
 UNKNOWN = 3_999_999_999
@@ -87,3 +87,24 @@ def test_a_system_user_is_looked_up_by_name_or_number() -> None:
     by_name, by_number = SystemUser.of("daemon"), SystemUser.of(1)
     assert by_name == by_number
     assert (by_name.uid, by_name.gid, by_name.environment["USER"]) == (1, 1, "daemon")
+
+
+@needs_root
+def test_a_user_that_is_not_us_has_a_number() -> None:
+    assert (other_user("nobody"), other_user("root")) == (NOBODY, None)
+    with pytest.raises(ProcessError, match="there is no system user 'no-such-user'\nHint: getent passwd"):
+        other_user("no-such-user")
+
+
+def test_only_root_can_name_a_user_that_is_not_us() -> None:
+    code = """
+import pwd
+from pickup_core.system_user import other_user
+print(other_user(pwd.getpwuid(os.geteuid()).pw_name))
+try:
+    other_user("root")
+except Exception as error:
+    print(error)
+"""
+    done = as_ordinary_user(code)
+    assert done.stdout == "None\nonly root can act as user root\nHint: run as root, or as that user\n", done.stderr

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from pickup_core.errors import ConfigError, RefusedError
-from pickup_core.trust import check_way_to, private_folder, read_trusted, see_that_nobody_else_leads
+from pickup_core.trust import (
+    check_way_to,
+    others_may_write,
+    private_folder,
+    read_trusted,
+    see_that_nobody_else_leads,
+    way_to,
+)
 from tests.builders import NOBODY, as_ordinary_user, ordinary_folder
 
 IS_ROOT = os.geteuid() == 0
@@ -266,3 +273,40 @@ def test_links_that_lead_in_a_circle_are_named(tmp_path: Path) -> None:
         check_way_to(tmp_path / "a")
     with pytest.raises(ConfigError, match="a cannot be read: Too many levels of symbolic links"):
         read_trusted(tmp_path / "a")
+
+
+def test_the_way_to_a_path_is_told_step_by_step(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a/../a/b")
+    path = tmp_path / "link/end"
+    ends = ["link", "a", "", "a", "a/b", "a/b/end"]
+    before = list(reversed([tmp_path, *tmp_path.parents]))
+    assert [hop for hop, _ in way_to(path)] == [*before, *(tmp_path / end for end in ends)]
+    assert [status is None for _, status in way_to(path)][-2:] == [False, True]
+    (tmp_path / "a/b/end").touch()
+    *_, (end, status) = way_to(path)
+    assert end == path.resolve()
+    assert status == path.stat()
+    with pytest.raises(NotADirectoryError):
+        list(way_to(path / "more"))
+    (tmp_path / "a/b/end").unlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        list(way_to(path / "more"))
+    assert caught.value.filename == str(tmp_path / "a/b/end")
+
+
+@needs_root
+@pytest.mark.parametrize(("mode", "answer"), [(0o755, False), (0o757, True), (0o1777, True), (0o775, True)])
+def test_others_may_write_where_the_mode_lets_them(tmp_path: Path, mode: int, answer: bool) -> None:
+    """F8: the group has a name that is not the owner's."""
+    (tmp_path / "folder").mkdir()
+    os.chown(tmp_path / "folder", 0, NOBODY)
+    (tmp_path / "folder").chmod(mode)
+    assert others_may_write(tmp_path / "folder", (tmp_path / "folder").stat()) is answer
+
+
+def test_nobody_writes_to_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    status = (tmp_path / "link").lstat()
+    assert status.st_mode & 0o022
+    assert not others_may_write(tmp_path / "link", status)
