@@ -23,10 +23,10 @@ A run. `run` is the straight line: generate, then deliver, which publishes and p
                   path, into the staging area               instructions  its RESTORE.txt and SHA256SUMS
     streams       the byte path: compress, digest           delivery      to each target: clear, publish, prune
     staging       the run's private folder                  publish       to one target, the manifest last
-    room          how much may be written                   prune         what goes by the policy
-    lock          one run of a job at a time                retention     what is kept, and why: a pure function
-    report        what happened, and the exit code          history       one line per run, verify, restore, prune
-    removal       deletes a folder, however deep it is
+    room          how much may be written                   shaping       tries again, slows down, excuses a target
+    lock          one run of a job at a time                prune         what goes by the policy
+    report        what happened, and the exit code          retention     what is kept, and why: a pure function
+    removal       deletes a folder, however deep it is      history       one line per run, verify, restore, prune
 
 Which backups there are, and reading them:
 

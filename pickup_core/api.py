@@ -12,7 +12,7 @@ from pickup_core.artefact import (
     Writable,
     broken,
 )
-from pickup_core.errors import NoRootError, PickupError, ProcessError, RefusedError, StoreError
+from pickup_core.errors import NoRootError, PickupError, ProcessError, RefusedError, StoreError, UnreachableError
 from pickup_core.options import Options
 from pickup_core.patterns import expression, names_matching
 from pickup_core.process import Output, Terms, failure, feed, output_of, require_program, text_of
@@ -47,6 +47,7 @@ __all__ = [
     "StoreError",
     "Stored",
     "Terms",
+    "UnreachableError",
     "Writable",
     "acting_as",
     "broken",

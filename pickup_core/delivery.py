@@ -48,20 +48,22 @@ class Delivery:
         manifest, encoded = self.manifest, encode(self.manifest)
         self.staging.write(MANIFEST_COPY, encoded)
         places: dict[str, str] = {}
+        levels = {}
         for target in targets:
-            with self.report.attempt(target.where):
+            with self.report.attempt(target.where) as outcome:
                 self._serve(target, encoded, places)
+            levels[target.name] = logging.INFO if outcome.is_ok else logging.ERROR
         for target in targets:
             if places and target.name not in places:
-                log.error("%s: once it works again: pickup.py copy %s --target %s --to %s", target.where, manifest.id,
-                          shlex.quote(next(iter(places))), shlex.quote(target.name))  # fmt: skip
+                words = ["pickup.py", "copy", manifest.id, "--target", next(iter(places)), "--to", target.name]
+                log.log(levels[target.name], "%s: once it works again: %s", target.where, shlex.join(words))
         if places:
             self.staging.discard_kept(manifest.job)
         else:  # with its mark, so that it is a backup like any other
             self.staging.write(MARK_FILE, mark_text(manifest.job, manifest.id))
-            log.error("job %s: no target took the backup; it is kept in %s until one takes a later one\n"
-                      "Hint: restore --from that folder reads it", manifest.job,
-                      self.staging.keep(manifest.job))  # fmt: skip
+            kept = self.staging.keep(manifest.job)
+            what = f"no target took the backup; it is kept in {kept} until one takes a later one"
+            self.report.fail(f"job {manifest.job}", f"{what}\nHint: restore --from that folder reads it")
         state = "complete" if manifest.is_complete else "partial"
         log.info("backup %s: %s, %s, stored at %d of %d targets", manifest.id, state, in_words(manifest.size),
                  len(places), len(targets))  # fmt: skip

@@ -19,6 +19,7 @@ from pickup_core.options import Options, parsed
 from pickup_core.profiles import config_class, load_profile
 from pickup_core.retention import Policy
 from pickup_core.secret import redact, speaks_of_secret
+from pickup_core.shaping import Shaped
 from pickup_core.store import Store
 from pickup_core.streams import Compression
 
@@ -49,6 +50,9 @@ class TargetKeys(Options):
     config: dict[str, Any] = Field(default_factory=dict)
     retention: Policy | None = None
     read_back: bool = False
+    optional: bool = False
+    retries: int = Field(2, ge=0, le=100)
+    bandwidth: int | None = Field(None, ge=1)
 
 
 Keys = TypeVar("Keys", GeneratorKeys, TargetKeys)
@@ -102,8 +106,8 @@ class TargetEntry(Entry[TargetKeys]):
 
     def store(self) -> Store:
         """Give a new store for this target, not yet open."""
-        store: Store = self.module.Target(self.options)
-        return store
+        keys = self.keys
+        return Shaped(self.module.Target(self.options), self.label, keys.retries, keys.bandwidth, keys.optional)
 
 
 def generator_entries(names: Mapping[str, Any], folder: Path, problems: list[str]) -> list[GeneratorEntry]:

@@ -6,7 +6,9 @@
     |-- LockedError             another run of this job is at work; 4
     |-- ProcessError            a program that was started did not end well
     |-- StoreError              a target did not do what was asked of it
-    |   `-- NoRootError         its root is absent
+    |   |-- NoRootError         its root is absent
+    |   |-- UnreachableError    it could not be reached, or the connection broke
+    |   `-- AbsentError         it is optional, and not there
     |-- DamageError             what is stored is not what was stored; 6
     `-- RefusedError            restore refuses, because it would do harm; 6
     Stopped (BaseException)     a signal asked the run to end; 128 + its number
@@ -95,6 +97,14 @@ class StoreError(PickupError):
 
 class NoRootError(StoreError):
     """The root of a target is absent: no run has made it yet, or a disk is not mounted."""
+
+
+class UnreachableError(StoreError):
+    """A target could not be reached, or the connection to it broke: it may pass, and another try may go well."""
+
+
+class AbsentError(StoreError):
+    """A target that is optional is not there, which is no failure."""
 
 
 class DamageError(PickupError):

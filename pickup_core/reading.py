@@ -12,7 +12,7 @@ from pickup_core.archive import Listed
 from pickup_core.catalogue import LATEST, Backup, Catalogue
 from pickup_core.config import Config
 from pickup_core.entries import chosen
-from pickup_core.errors import DamageError, ExitCode, PickupError, StoreError, UsageError
+from pickup_core.errors import AbsentError, DamageError, ExitCode, PickupError, StoreError, UsageError
 from pickup_core.find import find
 from pickup_core.history import History
 from pickup_core.loose import LooseFolder
@@ -90,7 +90,8 @@ def selected(
             reasons.append(f"target {place.name}: {explained(error)}")
     if found:
         for failure, reason in zip(failed, reasons, strict=True):
-            log.log(logging.INFO if isinstance(failure, UsageError) else logging.WARNING, "%s", reason)
+            level = logging.INFO if isinstance(failure, UsageError | AbsentError) else logging.WARNING
+            log.log(level, "%s", reason)
         return max(found, key=lambda backup: backup.id)  # the first of those that are equal
     if any(isinstance(error, DamageError) for error in failed):
         raise DamageError("\n".join(reasons))
@@ -228,13 +229,12 @@ def _verified(session: Session, reading: Reading, backup: Backup) -> dict[str, A
     where = f"target {backup.catalogue.name}"
     result: dict[str, Any] = {"target": backup.catalogue.name, "job": backup.job, "backup": backup.id, "findings": []}
     if backup.marker is None:
-        if not session.options.json:
-            log.info("%s: %s is unfinished and not verified", where, backup.id)
+        log.info("%s: %s is unfinished and not verified", where, backup.id)
         return {**result, "status": "unfinished"}
     findings = verify(backup)
     for finding in findings:
         session.report.damage(where, finding)
-    if not findings and not session.options.json:
+    if not findings:
         count, size = len(backup.manifest.files), in_words(backup.manifest.size)
         state = "whole" if backup.status == "complete" else "as it was stored, which is partial"
         log.info("%s: %s is %s: %d files, %s", where, backup.id, state, count, size)

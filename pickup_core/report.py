@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pickup_core.errors import ExitCode, PickupError, raise_if_stopped, worst
+from pickup_core.errors import AbsentError, ExitCode, PickupError, raise_if_stopped, worst
 from pickup_core.secret import redact
 
 log = logging.getLogger("pickup.report")
@@ -38,12 +38,15 @@ class Report:
         """Let the `with` fail without ending the run: an exception in it becomes a failure of the outcome, which names
         the `part` of what was attempted, if there is one.
 
-        What ends the process (`KeyboardInterrupt`, `Stopped`) passes.
+        An optional target that is not there is no failure. What ends the process, `KeyboardInterrupt` and `Stopped`,
+        passes.
         """
         outcome = outcome or Outcome()
         raise_if_stopped()
         try:
             yield outcome
+        except AbsentError as error:
+            log.info("%s: is not there, as it may be: %s", where, error.message)
         except Exception as error:
             raise_if_stopped()
             log.debug("%s: %s", where, type(error).__name__, exc_info=True)

@@ -18,7 +18,8 @@ class Session:
         self.options = options
         self.report = Report()
         self.logs = Logs()
-        self.logs.to_console(options.quiet, options.debug)
+        speaks_json = getattr(options, "json", False)  # and nothing else
+        self.logs.to_console(options.quiet or speaks_json, options.debug and not speaks_json)
 
     def config(self, generators: bool = True) -> Config:
         """Load the config and start the log that it names; a dry run, which changes nothing, writes to no log."""

@@ -56,6 +56,10 @@ class Store(ABC):
 
     takes_streams = True
     """False where `put` must have the whole file on disk first."""
+    keeps_bandwidth = False
+    """True where the store itself sends and reads no more than `bandwidth` KiB a second."""
+    bandwidth: int | None = None
+    """What the entry's key says."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -109,9 +113,9 @@ class Store(ABC):
 
     def put_folder(self, folder: Path, path: str) -> None:
         """Store all regular files below a local folder, as `put` would one by one."""
-        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        for name, file in files_in(folder):
             with file.open("rb") as stream:
-                self.put(f"{path}/{file.relative_to(folder).as_posix()}", stream)
+                self.put(f"{path}/{name}", stream)
 
     def sha256(self, path: str) -> str:
         """Give the SHA-256 of a file's content as it lies in the place, in hex digits."""
@@ -120,6 +124,11 @@ class Store(ABC):
             while block := stream.read(BLOCK):
                 digest.update(block)
         return digest.hexdigest()
+
+
+def files_in(folder: Path) -> list[tuple[str, Path]]:
+    """Give each regular file below a local folder: its path relative to that, and itself."""
+    return [(file.relative_to(folder).as_posix(), file) for file in sorted(folder.rglob("*")) if file.is_file()]
 
 
 def walk(store: Store, folder: str, levels: int = _LEVELS) -> Iterator[tuple[str, int]]:
