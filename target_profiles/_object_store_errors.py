@@ -4,7 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from pickup_core.api import StoreError
+from pickup_core.api import StoreError, UnreachableError
 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
@@ -52,7 +52,8 @@ def explained(place: str, path: str, timeout: float) -> Iterator[None]:
         if "169.254.169.254" in text or "metadata.google" in text:
             raise StoreError(f"{place}: {_NO_CREDENTIALS}", hint="set them; see the options") from error
         code = found[1] if (found := _CODE.search(text)) else ""
-        raise StoreError(f"{place}: {path}: {_sentence(text, code, timeout)}", _HINTS.get(code, "")) from error
+        kind = UnreachableError if "HttpError {" in text else StoreError
+        raise kind(f"{place}: {path}: {_sentence(text, code, timeout)}", _HINTS.get(code, "")) from error
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist in {place}") from None
 

@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from pickup_core.catalogue import Catalogue
-from pickup_core.errors import StoreError
+from pickup_core.errors import StoreError, UnreachableError
 from pickup_core.prune import prune
 from pickup_core.retention import Policy
 from pickup_core.store import BLOCK, Item
@@ -236,7 +236,7 @@ def test_keys_may_come_from_the_environment(distributed: S3Server, monkeypatch: 
 def test_a_server_that_is_not_there_is_named(distributed: S3Server) -> None:
     """T1"""
     start = time.monotonic()
-    with pytest.raises(StoreError, match="Connection refused"):
+    with pytest.raises(UnreachableError, match="Connection refused"):
         target_at(replace(distributed, port=free_port())).listdir()
     assert time.monotonic() - start < 10
 
@@ -266,7 +266,7 @@ def test_a_server_that_falls_silent_is_waited_for_within_bounds(
         put(target, "web01/file", b"1")
         between.instead = silent
         start = time.monotonic()
-        with pytest.raises(StoreError, match="did not answer within 1 seconds"):
+        with pytest.raises(UnreachableError, match="did not answer within 1 seconds"):
             _all_kinds(target)
         assert time.monotonic() - start < 20
 
