@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pickup_core.artefact import Readable
-from pickup_core.errors import AbsentError, NoRootError, UnreachableError
+from pickup_core.errors import AbsentError, NoRootError, PickupError, UnreachableError
 from pickup_core.report import explained
 from pickup_core.store import BLOCK, Item, Store, files_in, walk
 
@@ -104,7 +104,7 @@ class Shaped(Store):
             except _PASSING as error:
                 if not self._retries:
                     raise
-                log.info("%s: %s\nIt goes on with the files that are missing there", self._label, explained(error))
+                log.info("%s: %s; it goes on with what is missing there", self._label, _sentence(error))
             whole = self._again(lambda: self._whole(folder, path))
         for name, file in files_in(folder):
             if name not in whole:
@@ -122,11 +122,12 @@ class Shaped(Store):
         return whole
 
     def _meet(self, call: Callable[[], Result]) -> Result:
-        try:
+        """Give what the first call to a place gives: where that may be absent, nobody waits for it."""
+        if not self._optional or self._is_met:
             return self._again(call)
+        try:
+            return call()
         except (NoRootError, UnreachableError) as error:
-            if not self._optional or self._is_met:
-                raise
             note = "; the root of an optional target is yours to make" if isinstance(error, NoRootError) else ""
             raise AbsentError(f"{error.message}{note}") from error
 
@@ -155,7 +156,7 @@ class Shaped(Store):
         def tell(state: tenacity.RetryCallState) -> None:
             failure = state.outcome and state.outcome.exception()
             assert isinstance(failure, Exception)
-            log.info("%s: %s\nIt is tried again in %.0f seconds", self._label, explained(failure), state.upcoming_sleep)
+            log.info("%s: %s; another try in %.0f s", self._label, _sentence(failure), state.upcoming_sleep)
 
         again = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._retries + 1),
@@ -194,6 +195,11 @@ class _Paced:
         block = self._stream.read(BLOCK if size < 0 else min(size, BLOCK))
         self._pace.wait(len(block))
         return block
+
+
+def _sentence(error: Exception) -> str:
+    """Give what happened, without the hint, which is for those who have to do something."""
+    return error.message if isinstance(error, PickupError) else explained(error)
 
 
 def _start_of(stream: Readable) -> int | None:

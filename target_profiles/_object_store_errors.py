@@ -35,8 +35,9 @@ _UNKNOWN_CONDITION = ("NotImplemented", "501 Not Implemented")
 
 @contextlib.contextmanager
 def explained(place: str, path: str, timeout: float) -> Iterator[None]:
-    """Let what `obstore` raises about a path say what happened. Raises `FileNotFoundError`, `FileExistsError`, or
-    `StoreError`.
+    """Let what `obstore` raises about a path, or about the whole place, say what happened.
+
+    Raises `FileNotFoundError`, `FileExistsError`, or `StoreError`.
     """
     from obstore.exceptions import AlreadyExistsError, BaseError
 
@@ -53,7 +54,8 @@ def explained(place: str, path: str, timeout: float) -> Iterator[None]:
             raise StoreError(f"{place}: {_NO_CREDENTIALS}", hint="set them; see the options") from error
         code = found[1] if (found := _CODE.search(text)) else ""
         kind = UnreachableError if "HttpError {" in text else StoreError
-        raise kind(f"{place}: {path}: {_sentence(text, code, timeout)}", _HINTS.get(code, "")) from error
+        where = f"{place}: {path}" if path else place
+        raise kind(f"{where}: {_sentence(text, code, timeout)}", _HINTS.get(code, "")) from error
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist in {place}") from None
 

@@ -137,7 +137,7 @@ class Target(Store):
         yield _Download(self, path, found)
 
     def listdir(self, folder: str = "") -> list[Item]:
-        with self._asking(folder or self.config.url):
+        with self._asking(folder):
             found = _library().list_with_delimiter(self._client(), folder)
         folders = [Item(path.rpartition("/")[2], None) for path in found["common_prefixes"]]
         files = [each for each in found["objects"] if each["path"] != folder]  # as some stores have folders too

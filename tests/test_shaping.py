@@ -91,7 +91,7 @@ def test_what_fails_because_the_place_is_out_of_reach_is_tried_again(
     assert len(pauses) == 2
     assert 0 < pauses[0] < pauses[1] + 1 < 6
     assert [level for _, level, _ in caplog.record_tuples] == [logging.INFO] * 2
-    assert all("ssh/nas: " in text and "tried again in" in text for text in caplog.messages)
+    assert all("ssh/nas: " in text and "; another try in " in text for text in caplog.messages)
     expected = {"web01/file": b"1"} if name != "delete" else {}
     assert memory.files == expected | ({"web01/new": b"new"} if name in ("put", "commit") else {})
 
