@@ -23,6 +23,7 @@ from pydantic import AfterValidator, Field
 
 from pickup_core.entries import GeneratorEntry, TargetEntry, generator_entries, target_entries, validated
 from pickup_core.errors import ConfigError, PickupError, Stopped
+from pickup_core.hooks import Hook
 from pickup_core.masking import masked_source
 from pickup_core.options import Options, parsed
 from pickup_core.room import Reserve
@@ -80,6 +81,8 @@ class _Settings(Options):
     LOG_FOLDER: Path = Field(default_factory=default_log_folder)
     STATE_FOLDER: Path = Field(default_factory=default_state_folder)
     LOGGING: dict[str, Any] | None = None
+    BEFORE: Hook | None = None
+    AFTER: Hook | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class Config:
     log_folder: Path
     state_folder: Path
     logging: Mapping[str, Any] | None
+    before: Hook | None
+    after: Hook | None
 
 
 def find_config(given: Path | None) -> Path:
@@ -170,6 +175,8 @@ def load_config(path: Path, generators: bool = True) -> Config:
         log_folder=settings.LOG_FOLDER,
         state_folder=settings.STATE_FOLDER,
         logging=settings.LOGGING,
+        before=settings.BEFORE,
+        after=settings.AFTER,
     )
 
 

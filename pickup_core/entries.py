@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from pickup_core.artefact import folder_name
 from pickup_core.errors import ConfigError, UsageError
+from pickup_core.hooks import Hook
 from pickup_core.options import Options, parsed
 from pickup_core.profiles import config_class, load_profile
 from pickup_core.retention import Policy
@@ -40,6 +41,8 @@ class GeneratorKeys(Options):
     profile: _Name
     config: dict[str, Any] = Field(default_factory=dict)
     compression: Annotated[Compression, parsed(Compression.parse, Compression)] | None = None
+    before: Hook | None = None
+    after: Hook | None = None
 
 
 class TargetKeys(Options):

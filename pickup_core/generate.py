@@ -10,6 +10,7 @@ from pickup_core.artefact import Artefact, Judgement, stored_name
 from pickup_core.config import Config
 from pickup_core.entries import GeneratorEntry
 from pickup_core.errors import PickupError
+from pickup_core.hooks import hooked
 from pickup_core.manifest import EntryRecord, StoredArtefact
 from pickup_core.report import Outcome, Report
 from pickup_core.secret import redact
@@ -34,7 +35,8 @@ def generate(
     stored: dict[str, StoredArtefact] = {}
     taken: set[str] = set()
     log.info("%s: starts", entry.label)
-    with report.attempt(entry.where, outcome), staging.scratch() as scratch:
+    hooks = hooked(entry.keys.before, entry.keys.after, entry.where, report)
+    with report.attempt(entry.where, outcome), hooks, staging.scratch() as scratch:
         with contextlib.closing(_artefacts(entry, scratch)) as artefacts:
             for artefact in artefacts:
                 with report.attempt(entry.where, outcome, part=one_line(artefact.name)):

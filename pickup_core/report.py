@@ -34,15 +34,18 @@ class Report:
         return worst(self._codes)
 
     @contextmanager
-    def attempt(self, where: str, outcome: Outcome | None = None, part: str = "") -> Iterator[Outcome]:
+    def attempt(
+        self, where: str, outcome: Outcome | None = None, part: str = "", even_if_stopped: bool = False
+    ) -> Iterator[Outcome]:
         """Let the `with` fail without ending the run: an exception in it becomes a failure of the outcome, which names
         the `part` of what was attempted, if there is one.
 
         An optional target that is not there is no failure. What ends the process, `KeyboardInterrupt` and `Stopped`,
-        passes.
+        passes, and nothing more is attempted then, but for what has to be done `even_if_stopped`.
         """
         outcome = outcome or Outcome()
-        raise_if_stopped()
+        if not even_if_stopped:
+            raise_if_stopped()
         try:
             yield outcome
         except AbsentError as error:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from pickup_core import __version__
 from pickup_core.catalogue import MARK_FILE
@@ -17,6 +18,7 @@ from pickup_core.delivery import Delivery
 from pickup_core.entries import chosen
 from pickup_core.generate import generate, skipped
 from pickup_core.history import History
+from pickup_core.hooks import hooked
 from pickup_core.instructions import checksums, restore_text
 from pickup_core.lock import job_lock
 from pickup_core.manifest import EntryRecord, Manifest, StoredFile, backup_id
@@ -61,21 +63,22 @@ def run(config: Config, wish: RunWish, report: Report) -> None:
         log.info("job %s, backup %s", config.job, backup_id(started))
         stored, last_sizes = history.last_sizes(), history.last_sizes("uncompressed")
         warn_of_room(staging.room(), needed_room([stored.get(entry.label, {}) for entry in generators]), report)
-        records = []
-        for entry in config.generators:
-            note(f"at work on {entry.label}")
-            last_size = last_sizes.get(entry.label, {})
-            is_wanted = entry in generators
-            records.append(generate(entry, config, staging, report, last_size) if is_wanted else skipped(entry))
-        note("bringing the backup to the targets")
-        facts = {"backup": backup_id(started), "only": wish.only}
-        if any(record.artefacts for record in records):
-            with report.attempt(f"job {config.job}"):
+        facts: dict[str, Any] = {"backup": backup_id(started), "only": wish.only}
+        where = f"job {config.job}"
+        with report.attempt(where), hooked(config.before, config.after, where, report):
+            records = []
+            for entry in config.generators:
+                note(f"at work on {entry.label}")
+                last_size = last_sizes.get(entry.label, {})
+                is_wanted = entry in generators
+                records.append(generate(entry, config, staging, report, last_size) if is_wanted else skipped(entry))
+            note("bringing the backup to the targets")
+            if any(record.artefacts for record in records):
                 manifest = _completed(config, wish, started, records, staging)
                 facts |= Delivery(config, staging, manifest, wish.keep, report).to(targets)
-        else:
-            log.error("job %s: no entry produced anything, so nothing is published; "
-                      "earlier backups are as they were", config.job)  # fmt: skip
+            else:
+                log.error("%s: no entry produced anything, so nothing is published; "
+                          "earlier backups are as they were", where)  # fmt: skip
         history.add("run", exit=report.exit_code, seconds=int((_now() - started).total_seconds()), **facts)
 
 

@@ -1,0 +1,40 @@
+"""Hooks: functions of the config that are called before and after a run, or an entry of it. They stop a service, take a
+snapshot, mount a disk, and undo that.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pickup_core.errors import PickupError
+from pickup_core.report import Report, explained
+
+Hook = Callable[[], object]
+
+log = logging.getLogger("pickup.hooks")
+
+
+@contextmanager
+def hooked(before: Hook | None, after: Hook | None, where: str, report: Report) -> Iterator[None]:
+    """Call `before`, and `after` whatever happens: also where `before` has failed, and where a signal ends the run.
+
+    Raises `PickupError` where `before` fails, and then nothing is done in between. Where `after` fails, that is a
+    failure at this place; what was done in between stays.
+    """
+    try:
+        _call("before", before, where)
+        yield
+    finally:
+        with report.attempt(where, even_if_stopped=True):
+            _call("after", after, where)
+
+
+def _call(name: str, hook: Hook | None, where: str) -> None:
+    if hook is None:
+        return
+    log.debug("%s: calls %s", where, name)
+    try:
+        hook()
+    except (Exception, SystemExit) as error:
+        said = "it ends the process" if isinstance(error, SystemExit) else explained(error)
+        raise PickupError(f"{name} failed: {said}") from error
