@@ -12,9 +12,9 @@ Example entry::
 The secret key is best kept in a file of its own: ``secret_key=secret_file("s3.secret")``. Without keys, those of the
 environment are taken (``AWS_ACCESS_KEY_ID`` and its like), or those that the platform gives to a machine of its own.
 
-``endpoint`` names the server of any other store that speaks S3: Ceph, MinIO, Garage, SeaweedFS, a provider's. Each file
-appears as a whole or not at all, and its size is confirmed. A place where nothing may be overwritten refuses by itself
-what is written in one request, so the manifest too. The bucket has to be there.
+``endpoint`` names the server of any other store that speaks S3: Ceph, MinIO, Garage, SeaweedFS, a provider's. The bucket
+has to be there. Each file appears as a whole or not at all, and its size is confirmed. What is small, and so the
+manifest too, is written on the condition that there is nothing of its name.
 """
 
 import contextlib
