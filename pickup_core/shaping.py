@@ -196,6 +196,10 @@ class _Paced:
         self._pace.wait(len(block))
         return block
 
+    def fileno(self) -> int:
+        """Give the descriptor, where the stream is a file: a store may want to know how long it is."""
+        return self._stream.fileno()  # type: ignore[attr-defined, no-any-return]
+
 
 def _sentence(error: Exception) -> str:
     """Give what happened, without the hint, which is for those who have to do something."""

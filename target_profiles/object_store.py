@@ -12,12 +12,13 @@ Example entry::
 The secret key is best kept in a file of its own: ``secret_key=secret_file("s3.secret")``. Without keys, those of the
 environment are taken (``AWS_ACCESS_KEY_ID`` and its like), or those that the platform gives to a machine of its own.
 
-``endpoint`` names the server of any other store that speaks S3: Ceph, MinIO, Garage, SeaweedFS, a provider's. The bucket
-has to be there. Each file appears as a whole or not at all, and its size is confirmed. What is small, and so the
-manifest too, is written on the condition that there is nothing of its name.
+``endpoint`` names the server of any other store that speaks S3: Ceph, MinIO, Garage, SeaweedFS, a provider's. The
+bucket has to be there. Each file appears as a whole or not at all, and its size is confirmed. What is small, and so
+the manifest too, is written on the condition that there is nothing of its name.
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
@@ -105,26 +106,26 @@ class Target(Store):
 
     def put(self, path: str, stream: Readable) -> None:
         obstore = _library()
-        with self._asking(path):
+        with self.asking(path):
             if self._size_of(path) is not None:
                 raise FileExistsError(f"{path} exists already")
         start = _filled(stream, _ONE_REQUEST)
         if len(start) < _ONE_REQUEST:
             sent = len(start)
-            with self._asking(path, sent):
+            with self.asking(path, sent):
                 self._create(path, start)
         else:
             part_size = max(self.config.part_size * _MIB, -(-_length_of(stream) // (_MOST_PARTS - 1)))
             source = _Source(start, stream, part_size)
             try:
-                with self._asking(path, part_size):
+                with self.asking(path, part_size):
                     obstore.put(self._client(part_size), path, source, chunk_size=part_size, max_concurrency=_AT_ONCE)
             except BaseException:
                 if source.error is not None:
                     raise source.error from None
                 raise
             sent = source.given
-        with self._asking(path):
+        with self.asking(path):
             stored = self._size_of(path)
         if stored != sent:
             what = "is not there" if stored is None else f"was stored with {stored} bytes"
@@ -132,12 +133,12 @@ class Target(Store):
 
     @contextlib.contextmanager
     def get(self, path: str) -> Iterator[Readable]:
-        with self._asking(path):
+        with self.asking(path):
             found = _library().get(self._client(), path)
         yield _Download(self, path, found)
 
     def listdir(self, folder: str = "") -> list[Item]:
-        with self._asking(folder):
+        with self.asking(folder):
             found = _library().list_with_delimiter(self._client(), folder)
         folders = [Item(path.rpartition("/")[2], None) for path in found["common_prefixes"]]
         files = [each for each in found["objects"] if each["path"] != folder]  # as some stores have folders too
@@ -145,7 +146,7 @@ class Target(Store):
 
     def delete(self, path: str) -> None:
         obstore, client, folders = _library(), self._client(), {path}
-        with self._asking(path):
+        with self.asking(path):
             if self._size_of(path) is not None:
                 obstore.delete(client, path)
             for found in obstore.list(client, path, chunk_size=1000):
@@ -157,14 +158,9 @@ class Target(Store):
                 for folder in sorted((each for each in folders if each.startswith(path)), reverse=True):
                     obstore.delete(client, folder)
 
-    def asking(self, path: str) -> contextlib.AbstractContextManager[None]:
-        """Let what the store has against a request about a path be an error of ours."""
-        return self._asking(path)
-
-    @contextlib.contextmanager
-    def _asking(self, path: str, sends: int = 0) -> Iterator[None]:
-        with explained(self.place, path, self._patience(sends)):
-            yield
+    def asking(self, path: str, sends: int = 0) -> contextlib.AbstractContextManager[None]:
+        """Let what the store has against a request about a path, which sends so many bytes, be an error of ours."""
+        return explained(self.place, path, self._patience(sends))
 
     def _patience(self, sends: int) -> float:
         """Give how many seconds a server has to answer a request that sends so many bytes."""
@@ -200,7 +196,7 @@ class Target(Store):
         """Give the client for requests that send so many bytes: it waits as long as that may take."""
         patience = self._patience(sends)
         if patience not in self._clients:
-            self._clients[patience] = _client(self.config, patience)
+            self._clients[patience] = _new_client(self.config, patience)
         return self._clients[patience]
 
 
@@ -224,6 +220,8 @@ class _Source:
                     raise StoreError(what, hint="raise part_size")
                 yield block
                 block = self._stream.read(BLOCK)
+        except GeneratorExit:  # nobody wants more
+            raise
         except BaseException as error:
             self.error = error
             raise
@@ -261,7 +259,8 @@ def _library() -> Any:
     return obstore
 
 
-def _client(config: Config, patience: float) -> Any:
+def _new_client(config: Config, patience: float) -> Any:
+    """Give a client that waits so many seconds for the answer to a request."""
     from obstore.exceptions import BaseError
     from obstore.store import AzureStore, GCSStore, S3Store
 
@@ -306,8 +305,6 @@ def _filled(stream: Readable, size: int) -> bytes:
 
 def _length_of(stream: Readable) -> int:
     """Give how long a stream is where it is a local file, else 0."""
-    import os
-
     try:
         return os.fstat(stream.fileno()).st_size  # type: ignore[attr-defined]
     except (AttributeError, OSError):
