@@ -39,7 +39,6 @@ class Folders:
         self._ways = ["MLSD", "LIST -a", "LIST", "NLST"]
         self._has_list = True
         self._has_chmod = True
-        self._has_size = True
 
     def make_root(self) -> None:
         """Make the root, and what it lies in, where it is absent."""
@@ -53,7 +52,7 @@ class Folders:
     def enter(self, folder: str) -> bool:
         """Go into a folder; False where a listing shows that there is none.
 
-        Raises `StoreError` where the root is absent, and where the folder is a link to elsewhere.
+        Raises `NoRootError` where the root is absent, and `StoreError` where the folder is a link to elsewhere.
         """
         if not self._root:
             self._enter_root()
@@ -63,7 +62,7 @@ class Folders:
             return True
         self._enter_root()
         if folder and not self._is_absent(folder):
-            raise StoreError(f"{folder} is there, but cannot be entered: {reply}", hint="see what it is and whose")
+            raise _closed(folder, reply)
         return not folder
 
     def make(self, folder: str) -> None:
@@ -82,18 +81,18 @@ class Folders:
     def entries(self) -> list[Entry]:
         """List the folder that was entered. Raises `StoreError` where no listing is given or understood."""
         while True:
-            found = self._listed_by(self._ways[0])
-            if found is not None:
-                return found
+            entries = self._listed_by(self._ways[0])
+            if entries is not None:
+                return entries
             del self._ways[0]  # this server does not know it
 
     def find(self, path: str) -> Entry | None:
         """Tell what lies at a path; None where there is nothing."""
-        return self.look(path) if self.enter(posixpath.dirname(path)) else None
+        return self.find_here(path) if self.enter(posixpath.dirname(path)) else None
 
-    def look(self, path: str) -> Entry | None:
+    def find_here(self, path: str) -> Entry | None:
         """Tell what lies at a path whose folder was entered or made just now; None where there is nothing."""
-        name, size = posixpath.basename(path), self._size(self.full(path))
+        name, size = posixpath.basename(path), _size_in(self._ask_size(self.full(path)))
         if size is not None:
             return Entry(name, FILE, size)
         return next((entry for entry in self.entries() if entry.name == name), None)
@@ -123,19 +122,31 @@ class Folders:
 
     def _here(self) -> str:
         reply = self._connection.ask("PWD")
-        found = _QUOTED.search(reply.text) if reply.is_good else None
-        if not found:
+        match = _QUOTED.search(reply.text) if reply.is_good else None
+        if not match:
             raise StoreError(f"the server does not tell its current folder: {reply}")
-        return found[1].replace('""', '"')
+        return match[1].replace('""', '"')
 
     def _enter_root(self) -> None:
         reply = self._go(self._wanted_root)
         if not reply.is_good:
+            self._refuse_closed(self._wanted_root, reply)
             raise NoRootError(
-                f"{self._wanted_root} does not exist on the server, or cannot be entered: {reply}",
+                f"{self._wanted_root} does not exist on the server: {reply}",
                 hint="is it mounted there? If it is gone for good, make it anew",
             )
         self._root = self._here()
+
+    def _refuse_closed(self, place: str, reply: Reply) -> None:
+        """Raise `StoreError` unless a listing shows that a place, which the server refused to enter, is not there."""
+        parent, name = posixpath.split(place)
+        if not name:  # the top of all folders
+            raise _closed(place, reply)
+        refusal = self._go(parent)
+        if not refusal.is_good:
+            self._refuse_closed(parent, refusal)
+        elif name in {entry.name for entry in self.entries()}:
+            raise _closed(place, reply)
 
     def _refuse_detour(self, folder: str) -> None:
         """Raise where a server tells that the folder just entered lies elsewhere: a link led there."""
@@ -150,17 +161,15 @@ class Folders:
     def _make(self, place: str) -> None:
         """Make one folder and go into it. Answers to MKD differ: whether it is there, going there tells."""
         reply = self._connection.ask(f"MKD {place}")
-        if not self._go(place).is_good:
+        refusal = self._go(place)
+        if not refusal.is_good:
+            self._refuse_closed(place, refusal)
             raise StoreError(f"{place} could not be made: {reply}", hint="the account needs the right to make folders")
         if reply.is_good:
             self.make_private(place, "700")
 
-    def _size(self, place: str) -> int | None:
-        """Give the size of a file; None where there is none, or where the server does not tell."""
-        reply = self._connection.ask(f"SIZE {place}")
-        self._has_size = not reply.is_unknown
-        size = reply.text[4:].strip()
-        return int(size) if reply.code == _FILE_SIZE and size.isascii() and size.isdigit() else None
+    def _ask_size(self, place: str) -> Reply:
+        return self._connection.ask(f"SIZE {place}")
 
     def _listed_by(self, way: str) -> list[Entry] | None:
         """List the current folder in one way; None where the server does not know it, or is not understood."""
@@ -177,6 +186,8 @@ class Folders:
         if way == "NLST":
             return [self._probed(name) for name in plain_names(lines)]
         if way == "LIST -a" and not shows_itself(lines):
+            if not lines and self._home_shows_itself():  # some servers give nothing for what they may not read
+                raise StoreError(f"{self._here()} cannot be listed", hint="see whose it is, and its mode")
             return None
         try:
             return mlsd_entries(lines) if way == "MLSD" else unix_entries(lines)
@@ -193,6 +204,16 @@ class Folders:
         lines = listing.decode("utf-8", "surrogateescape").split("\n")
         return [line.rstrip("\r") for line in lines if line.strip("\r ")]
 
+    def _home_shows_itself(self) -> bool:
+        """Tell whether `LIST -a` shows `.` in the folder that the login leads to, if that is another one than this."""
+        here = self._here()
+        if here == self._home or not self._go(self._home).is_good:
+            return False
+        is_shown = shows_itself(self._lines_of("LIST -a"))
+        if not self._go(here).is_good:
+            raise StoreError(f"{here} vanished while it was listed")
+        return is_shown
+
     def _probed(self, name: str) -> Entry:
         """Tell what a name in the current folder is, by trying to go there and by asking for its size."""
         here = self._here()
@@ -202,10 +223,11 @@ class Folders:
             if not self._go(here).is_good:
                 raise StoreError(f"{here} vanished while it was listed")
             return Entry(name, OTHER if is_link else FOLDER)
-        size = self._size(place)
+        reply = self._ask_size(place)
+        size = _size_in(reply)
         if size is not None:
             return Entry(name, FILE, size)
-        if not self._has_size:
+        if reply.is_unknown:
             raise StoreError(f"{place}: the server does not tell the size of a file", hint="another server is needed")
         return Entry(name, OTHER)
 
@@ -232,3 +254,13 @@ class Folders:
         reply = self._connection.ask(f"{'RMD' if kind == FOLDER else 'DELE'} {self.full(path)}")
         if not reply.is_good:
             raise StoreError(f"{path} could not be deleted: {reply}", hint="may this account delete?")
+
+
+def _size_in(reply: Reply) -> int | None:
+    """Give the size that an answer to SIZE tells; None where there is no file, or where the server does not tell."""
+    size = reply.text[4:].strip()
+    return int(size) if reply.code == _FILE_SIZE and size.isascii() and size.isdigit() else None
+
+
+def _closed(place: str, reply: Reply) -> StoreError:
+    return StoreError(f"{place} is there, but cannot be entered: {reply}", hint="see what it is and whose")

@@ -58,19 +58,19 @@ def unix_entries(lines: Iterable[str]) -> list[Entry]:
     for line in lines:
         if _TOTAL.fullmatch(line.strip()):
             continue
-        found = _UNIX.fullmatch(line)
-        if not found:
+        match = _UNIX.fullmatch(line)
+        if not match:
             raise UnreadableError(f"LIST gives a line that ls does not write: {line!r}")
-        name, kind = found["name"], _KINDS.get(found["kind"], OTHER)
-        if found["kind"] == "l":
+        name, kind = match["name"], _KINDS.get(match["kind"], OTHER)
+        if match["kind"] == "l":
             name = name.partition(" -> ")[0]
-        entries.append(Entry(name, kind, int(found["size"]) if kind == FILE else 0))
+        entries.append(Entry(name, kind, int(match["size"]) if kind == FILE else 0))
     return _possible(entries)
 
 
 def shows_itself(lines: Iterable[str]) -> bool:
     """Tell whether a listing has the folder's own `.`, as only one with all names has."""
-    return any((found := _UNIX.fullmatch(line)) and found["name"] == "." for line in lines)
+    return any((match := _UNIX.fullmatch(line)) and match["name"] == "." for line in lines)
 
 
 def plain_names(lines: Iterable[str]) -> list[str]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pickup_core.api import Judgement, NoRootError, StoreError, failure
 
 _LINE = re.compile(r"([-dlpscbD])\S{9}\S? +([0-9,.]+) \d{4}/\d\d/\d\d \d\d:\d\d:\d\d (.+)")
+_ABSENT = re.compile(r'change_dir ".*" .*No such file|rrsync error: .* No such file or directory$')
+_ABSENT_HINT = "is the disk mounted there? If it is gone for good, make the folder anew"
+_NARROW_HINT = "rrsync cannot open the folder that it is restricted to: is its disk mounted?"
 _LINES_SHOWN = 20
 _NOISE = ("rsync error:", "***", "@@@")
 
@@ -44,9 +47,11 @@ _HINTS = [
     ("module is read only", "set `read only = no` for the module"),
     ("--fsync", "rsync can sync what it stores since 3.2.4, on both sides; fsync=False does without"),
     ("to refuse", "the server's administrator does not want this: see `refuse options` of the module"),
-    ("change_dir", "is the disk mounted there? If it is gone for good, make the folder anew"),
+    ("estricted dir", _NARROW_HINT),
+    ("FileNotFoundError", _NARROW_HINT),
     ("ost key", "`ssh-keyscan HOST | ssh-keygen -lf -` shows its fingerprint; if that is right, add it to known_hosts"),
     ("Permission denied (13)", "that user may not do it there: see owner and mode of the folder"),
+    ("Not a directory (20)", "see what it is and whose"),
     ("access denied", "see `hosts allow` and `hosts deny` of the module"),
     ("denied (publickey", "is the public half of the key in authorized_keys of that user?"),
     ("No space left", "make room there, or set retention"),
@@ -77,16 +82,18 @@ def listed(lines: Iterable[str]) -> dict[str, Found]:
 
 
 def judged(place: str, status: int, lines: Sequence[str]) -> Judgement:
-    """Take status 0 for success. Raises `StoreError` that says what any other means, with what rsync wrote."""
+    """Take status 0 for success. Raises `StoreError` that says what any other means, with what rsync wrote, and
+    `NoRootError` where that is that the folder does not exist.
+    """
     if status == 0:
         return Judgement()
     if status not in _STATUSES:
         raise failure("rsync", status, lines)
     said = [line for line in lines if line.strip() and not line.startswith(_NOISE)] or list(lines)
     text = " ".join(said)
-    hint = next((hint for mark, hint in _HINTS if mark in text), "")
+    is_absent = any(map(_ABSENT.search, said))
+    hint = _ABSENT_HINT if is_absent else next((hint for mark, hint in _HINTS if mark in text), "")
     more = [f"and {len(said) - _LINES_SHOWN} more lines"] if len(said) > _LINES_SHOWN else []
     shown = "".join(f"\n  {line}" for line in [*said[:_LINES_SHOWN], *more])
-    is_absent = any("change_dir" in line and "No such file" in line for line in said)
     kind = NoRootError if is_absent else StoreError
     raise kind(f"{place}: {_STATUSES[status]} (rsync's status {status}){':' if shown else ''}{shown}", hint)

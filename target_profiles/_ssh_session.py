@@ -107,11 +107,14 @@ class Session:
             return None
 
     def is_folder(self, path: str) -> bool:
-        """Tell whether a folder is there, by a link or by itself."""
+        """Tell whether a folder is there, by a link or by itself. Raises `StoreError` where it is something else."""
         try:
-            return stat.S_ISDIR(self.sftp.stat(path).st_mode or 0)
+            status = self.sftp.stat(path)
         except FileNotFoundError:
             return False
+        if not stat.S_ISDIR(status.st_mode or 0):
+            raise StoreError(f"{path} is not a folder", hint="see what it is and whose")
+        return True
 
     def require_root(self, root: str) -> None:
         """Raise `NoRootError` where the root of the target is not there."""

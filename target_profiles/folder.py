@@ -96,24 +96,14 @@ class Target(Store):
                 entries = list(found)
                 return [item for entry in entries if (item := _item(entry))]
         except FileNotFoundError:
-            if folder == "" or not self.config.path.is_dir():
-                raise self._no_root() from None
+            if not folder:  # it went away meanwhile
+                raise
             return []
 
     def delete(self, path: str) -> None:
-        try:
-            with self._parent(path) as (folder, name):
-                _remove(folder, name)
-                os.fsync(folder)
-        except FileNotFoundError:
-            if not self.config.path.is_dir():
-                raise self._no_root() from None
-
-    def _no_root(self) -> NoRootError:
-        return NoRootError(
-            f"{self.config.path} does not exist",
-            hint=f"is the disk mounted? The first run makes it; if it is gone for good, mkdir {self.config.path}",
-        )
+        with suppress(FileNotFoundError), self._parent(path) as (folder, name):
+            _remove(folder, name)
+            os.fsync(folder)
 
     @contextmanager
     def _parent(self, path: str, create: bool = False) -> Iterator[tuple[int, str]]:
@@ -125,12 +115,15 @@ class Target(Store):
     @contextmanager
     def _folder(self, path: str, create: bool = False) -> Iterator[int]:
         """Open a folder step by step from the root, never through a symbolic link; where asked for, make what is
-        absent.
+        absent. Raises `NoRootError` where the root is.
         """
         try:
             descriptor = os.open(self.config.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise self._no_root() from None
+            raise NoRootError(
+                f"{self.config.path} does not exist",
+                hint=f"is the disk mounted? The first run makes it; if it is gone for good, mkdir {self.config.path}",
+            ) from None
         place = self.config.path
         try:
             for name in path.split("/") if path else ():

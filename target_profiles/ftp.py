@@ -98,7 +98,7 @@ class Target(Store):
     def put(self, path: str, stream: Readable) -> None:
         with self._session() as (connection, folders):
             folders.make(posixpath.dirname(path))
-            if folders.look(path):
+            if folders.find_here(path):
                 raise FileExistsError(f"{path} exists already")
             place = folders.full(path)
             try:
@@ -107,19 +107,19 @@ class Target(Store):
                 sent = lost.sent
                 self._drop()
         with self._session() as (_, folders):
-            found = folders.find(path)
-            if found is None or found.size != sent:
-                stored = f"was stored with {found.size} bytes" if found else "is not there"
+            entry = folders.find(path)
+            if entry is None or entry.size != sent:
+                stored = f"was stored with {entry.size} bytes" if entry else "is not there"
                 raise StoreError(f"{path} {stored} in place of {sent} bytes", hint="is the server's disk full?")
             folders.make_private(place, "600")
 
     @contextmanager
     def get(self, path: str) -> Iterator[Readable]:
         with self._session() as (connection, folders):
-            found = folders.find(path)
-            if found is None:
+            entry = folders.find(path)
+            if entry is None:
                 raise FileNotFoundError(f"{path} does not exist")
-            if found.kind != FILE:
+            if entry.kind != FILE:
                 raise StoreError(f"{path} is not a regular file")
             with connection.receive(f"RETR {folders.full(path)}") as stream:
                 yield stream

@@ -12,21 +12,20 @@ Example entry::
 To a daemon it is ``config=dict(host="nas", module="web01", user="web01", password=secret_file("nas.password"))``.
 
 Over SSH the host's key must be known and the login must need no password. A daemon encrypts nothing: it is for a
-network that you trust, and ``check`` cannot tell whether yours is one.
+network that you trust. ``check`` says so, and points at an rsync that is older than 3.5.0.
 
 rsync alone does everything; no shell has to be there on the other side, so an account that may run only ``rrsync``
 will do. A file appears under its name when all of it is there. One call sends all files of a backup. What is read is
 copied into a private folder first, and so is each of the small files that are written one by one.
 """
 
-import logging
 import os
 import re
 import shlex
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from pydantic import Field, field_validator, model_validator
@@ -35,6 +34,7 @@ from pickup_core.api import (
     BLOCK,
     Item,
     Judgement,
+    NoRootError,
     Options,
     Readable,
     Secret,
@@ -57,8 +57,6 @@ _SENDING = ["--recursive", "--whole-file", "--chmod=D700,F600", "--ignore-existi
 # What a variable of rsync's own would change, https://download.samba.org/pub/rsync/rsync.1
 _ENVIRONMENT = {"LC_ALL": "C", "RSYNC_RSH": None, "RSYNC_OLD_ARGS": None, "RSYNC_PROTECT_ARGS": None,
                 "RSYNC_ICONV": None, "RSYNC_PARTIAL_DIR": None, "RSYNC_PASSWORD": None}  # fmt: skip
-
-log = logging.getLogger("pickup.rsync")
 
 
 class Config(Options):
@@ -145,6 +143,16 @@ class Config(Options):
         return words
 
 
+def check(config: Config) -> Iterator[str]:
+    """Point at what is in the clear, and at an old rsync."""
+    if config.module is not None:
+        yield "a daemon encrypts nothing: whoever is between reads and can change the backups"
+    version = _version_of(config.program)
+    if version < _SAFE_SINCE:
+        known = ".".join(map(str, version)) or "of no known version"
+        yield f"{config.program} {known} is older than 3.5.0, which closed many security holes; did your distribution?"
+
+
 class Target(Store):
     config: Config
     takes_streams = False
@@ -158,19 +166,15 @@ class Target(Store):
         return f"rsync+ssh://{config.user + '@' if config.user else ''}{config.host}{port}:{config.path}"
 
     def open(self) -> None:
-        said = _VERSION.search(text_of([self.config.program, "--version"], Terms(stall=60, env=_ENVIRONMENT)))
-        version = tuple(map(int, said.groups())) if said else ()
-        if version < _SAFE_SINCE:
-            log.info("%s is older than 3.5.0, which closed many security holes; is your distribution's mended?",
-                     f"{self.config.program} {'.'.join(map(str, version)) or 'of no known version'}")  # fmt: skip
+        _version_of(self.config.program)  # it is there, and runs
 
     def create_root(self) -> None:
-        with suppress(StoreError):
+        try:
             self.listdir()
-            return
-        with self._spool() as spool:
-            (spool / self.config.below).mkdir(parents=True, exist_ok=True)
-            self._rsync([*_SENDING], f"{spool}/", self.config.base)
+        except NoRootError:
+            with self._spool() as spool:
+                (spool / self.config.below).mkdir(parents=True, exist_ok=True)
+                self._rsync([*_SENDING], f"{spool}/", self.config.base)
 
     def put(self, path: str, stream: Readable) -> None:
         with self._spool() as spool:
@@ -281,6 +285,12 @@ class Target(Store):
             raise StoreError(what, hint="`spool` may name another place") from error
         with spool as folder:
             yield Path(folder)
+
+
+def _version_of(program: str) -> tuple[int, ...]:
+    """Give the version of rsync, () where it does not tell. Raises `ProcessError` where it cannot be run."""
+    match = _VERSION.search(text_of([program, "--version"], Terms(stall=60, env=_ENVIRONMENT)))
+    return tuple(map(int, match.groups())) if match else ()
 
 
 def _with_parents(paths: Collection[str]) -> list[str]:

@@ -177,7 +177,7 @@ class Target(Store):
     @contextmanager
     def _asking(self, path: str) -> Iterator[Session]:
         """Give the session, for what is asked about a path and reads no stream of others."""
-        with self._connected() as session, session.asking(path):
+        with self._connected() as session, session.asking(path or self.config.path):
             yield session
 
     def _login(self) -> Login:

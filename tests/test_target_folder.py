@@ -21,6 +21,7 @@ from pickup_core.manifest import backup_id
 from pickup_core.store import Store
 from pickup_core.verify import verify
 from target_profiles.folder import Config, Target
+from tests.builders import as_ordinary_user, ordinary_folder
 from tests.places import (
     JOB,
     NIGHT,
@@ -199,6 +200,27 @@ def test_a_root_that_was_renamed_is_an_error_and_stays_away(target: Store, tmp_p
     assert not root.exists()
     (tmp_path / "unplugged").rename(root)
     assert [verify(backup) for backup in Catalogue("disk", target).backups(JOB)] == [[]]
+
+
+def test_a_root_that_is_closed_or_a_file_is_not_absent() -> None:
+    code = """
+from pathlib import Path
+from target_profiles.folder import Config, Target
+root = Path(sys.argv[1]) / "root"
+target = Target(Config(path=root))
+target.create_root()
+for damage in (lambda: root.chmod(0), lambda: root.parent.chmod(0o600), lambda: (root.parent.chmod(0o700), root.rmdir(), root.touch())):
+    damage()
+    for call in (target.listdir, lambda: target.listdir("web01"), lambda: target.delete("web01")):
+        try:
+            call()
+        except Exception as error:
+            print(type(error).__name__, error.filename == str(root))
+"""
+    with ordinary_folder() as folder:
+        done = as_ordinary_user(code, folder)
+    said = ["PermissionError True"] * 6 + ["NotADirectoryError True"] * 3
+    assert done.stdout.splitlines() == said, done.stderr
 
 
 def test_a_folder_that_is_no_mount_point_is_refused(tmp_path: Path) -> None:

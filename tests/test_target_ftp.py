@@ -18,7 +18,7 @@ from OpenSSL import SSL
 from pydantic import ValidationError
 
 from pickup_core.catalogue import Catalogue
-from pickup_core.errors import StoreError
+from pickup_core.errors import NoRootError, StoreError
 from pickup_core.prune import prune
 from pickup_core.retention import Policy
 from pickup_core.store import BLOCK, Item, Store
@@ -669,6 +669,47 @@ def test_a_folder_that_may_not_be_entered_is_not_an_empty_one(strict_server: Ser
         with pytest.raises(StoreError, match="web01/closed is there"):
             target.delete("web01/closed/below")
         assert target.listdir("web01/absent") == []
+
+
+def refuses(calls: list[Callable[[], object]], said: str) -> None:
+    """Assert that each call is refused in these words, and not for an absent root."""
+    for call in calls:
+        with pytest.raises(StoreError, match=said) as caught:
+            call()
+        assert not isinstance(caught.value, NoRootError)
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_a_root_that_may_not_be_entered_is_not_absent(strict_server: Server, above: bool) -> None:
+    """T19, T34: whoever took it for absent would make it anew, or say that a disk is not mounted."""
+    place = uuid.uuid4().hex
+    with target_at(strict_server, path=f"{place}/root") as target:
+        target.create_root()
+        closed = at(target, strict_server).parent if above else at(target, strict_server)
+        closed.chmod(0)
+        calls = [target.listdir, target.create_root, lambda: target.delete("x"), lambda: put(target, "x/y", b"1")]
+        refuses(calls, f"/{place}{'' if above else '/root'} is there, but cannot be entered: 550")
+
+
+def test_a_root_that_may_not_be_listed_is_neither_empty_nor_absent(strict_server: Server) -> None:
+    """T19, T34: this server says then that all is well, and gives nothing."""
+    place = uuid.uuid4().hex
+    with target_at(strict_server, path=f"{place}/root") as target:
+        target.create_root()
+        at(target, strict_server).chmod(0o300)
+    with target_at(strict_server, path=f"{place}/root") as target:
+        refuses([target.listdir, lambda: target.delete("web01")], f"/{place}/root cannot be listed")
+        at(target, strict_server).chmod(0)
+        at(target, strict_server).parent.chmod(0o300)
+    with target_at(strict_server, path=f"{place}/root") as target:
+        refuses([target.listdir], f"/{place} cannot be listed")
+
+
+def test_a_root_that_is_a_file_is_not_absent() -> None:
+    with pyftpd() as server, target_at(server, path="place/root") as target:
+        (server.folder / "place").mkdir()
+        (server.folder / "place/root").write_text("1")
+        refuses([target.listdir, target.create_root], "/place/root is there, but cannot be entered: 550")
 
 
 def test_a_folder_that_is_made_only_in_words_is_noticed() -> None:

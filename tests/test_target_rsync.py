@@ -16,7 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from pickup_core.catalogue import Catalogue
-from pickup_core.errors import PickupError, ProcessError, StoreError
+from pickup_core.errors import NoRootError, PickupError, ProcessError, StoreError
 from pickup_core.manifest import backup_id
 from pickup_core.prune import clear_leftovers, prune
 from pickup_core.retention import Policy
@@ -24,7 +24,7 @@ from pickup_core.store import Item, Store
 from pickup_core.verify import verify
 from target_profiles.folder import Config as FolderConfig
 from target_profiles.folder import Target as Folder
-from target_profiles.rsync import Config, Target
+from target_profiles.rsync import Config, Target, check
 from tests.places import (
     JOB,
     MACHINE,
@@ -159,6 +159,61 @@ def test_files_are_stored_listed_read_and_deleted_over_ssh(host: RsyncHost, key:
         assert content(target, "web01/file") == b"1"
         target.delete("web01")
     assert list((host.narrow / key if key.startswith("narrow") else Path(path)).iterdir()) == []
+
+
+def narrow(host: RsyncHost, path: str) -> Target:
+    """Give a store at a path of what `rrsync` leaves open."""
+    return Target(Config(**{**host.config(path=path), "key_file": host.narrow_key_file}))
+
+
+def test_an_absent_root_is_told_from_what_rrsync_refuses(host: RsyncHost) -> None:
+    """T34: `rrsync` of rsync 3.5 looks for the folder by itself, and has words of its own."""
+    (host.narrow / "file").write_text("1")
+    with narrow(host, "/absent/root") as target:
+        with pytest.raises(NoRootError) as absent:
+            target.listdir()
+        assert "mounted" in absent.value.hint
+        target.create_root()
+        assert target.listdir() == []
+    for path, said in (
+        ("/file", "Not a directory"),
+        ("/file/root", "Not a directory"),
+        ("a b", "-s has been disabled"),
+    ):
+        with narrow(host, path) as target:
+            for call in (target.listdir, target.create_root):
+                with pytest.raises(StoreError, match=said) as caught:
+                    call()
+                assert not isinstance(caught.value, NoRootError)
+    host.narrow.rename(f"{host.narrow}-away")
+    try:
+        with narrow(host, "/root") as target, pytest.raises(StoreError, match="No such file") as caught:
+            target.listdir()
+    finally:
+        Path(f"{host.narrow}-away").rename(host.narrow)
+    assert not isinstance(caught.value, NoRootError)
+    assert "rrsync" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "hint"),
+    [("closed", "Permission denied", "owner and mode"), ("closed/root", "Permission denied", "owner and mode"),
+     ("file", "Not a directory", "whose")],
+)  # fmt: skip
+def test_a_root_that_is_closed_or_a_file_is_not_absent(path: str, said: str, hint: str) -> None:
+    """T19, T34"""
+    with rsync_daemon({"place": NOBODY}) as server:
+        closed = server.folder / "place/closed"
+        (closed / "root").mkdir(parents=True)
+        closed.chmod(0)
+        (server.folder / "place/file").write_text("1")
+        with Target(Config(**server.config("place", path=path))) as target:
+            for call in (target.listdir, target.create_root):
+                with pytest.raises(StoreError, match=rf"change_dir .*{said}") as caught:
+                    call()
+                assert not isinstance(caught.value, NoRootError)
+                assert hint in caught.value.hint
+        closed.chmod(0o700)
 
 
 def test_a_host_with_another_key_gets_nothing(host: RsyncHost, tmp_path: Path) -> None:
@@ -407,7 +462,7 @@ def test_a_full_disk_is_named_and_nothing_is_left_there() -> None:
     script = """
         import io
         from tests.servers.rsyncd import rsync_daemon
-        from target_profiles.rsync import Config, Target
+        from target_profiles.rsync import Config, Target, check
         with rsync_daemon({"small": []}) as server:
             (server.folder / "small").rmdir()
             (server.folder / "small").symlink_to(DISK)
@@ -449,16 +504,30 @@ def test_a_program_that_is_missing_is_named(daemon: RsyncDaemon) -> None:
         target.open()
 
 
-@pytest.mark.parametrize(("version", "told"), [("3.2.7", True), ("3.4.9", True), ("3.5.0", False), ("3.10.1", False)])
-def test_an_old_rsync_is_told_of(
-    daemon: RsyncDaemon, tmp_path: Path, caplog: pytest.LogCaptureFixture, version: str, told: bool
-) -> None:
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [("version 3.2.7", "3.2.7"), ("version 3.4.9", "3.4.9"), ("version 3.5.0", ""), ("version v3.10.1", ""),
+     ("of mine", "of no known version")],
+)  # fmt: skip
+def test_a_check_points_at_an_old_rsync_and_at_what_is_in_the_clear(tmp_path: Path, version: str, told: str) -> None:
     """T24"""
-    script = f"if '--version' in sys.argv: print('rsync  version {version}  protocol version 31'); sys.exit(0)"
+    shim = program(tmp_path, f"if '--version' in sys.argv: print('rsync  {version}  protocol version 31'); sys.exit(0)")
+    old = (
+        [f"{shim} {told} is older than 3.5.0, which closed many security holes; did your distribution?"] if told else []
+    )
+    assert list(check(Config(host="nas", path="x", program=shim))) == old
+    clear = "a daemon encrypts nothing: whoever is between reads and can change the backups"
+    assert list(check(Config(host="nas", module="x", program=shim))) == [clear, *old]
+
+
+def test_an_old_rsync_is_no_matter_for_a_run(
+    daemon: RsyncDaemon, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
+    script = "if '--version' in sys.argv: print('rsync  version 3.2.7  protocol version 31'); sys.exit(0)"
     with Target(Config(**daemon.config("open", program=program(tmp_path, script)))) as target:
         target.listdir()
-    assert [record.levelname for record in caplog.records if "security" in record.message] == ["INFO"] * told
+    assert caplog.messages == []
 
 
 def test_an_rsync_that_cannot_sync_says_how_to_do_without(daemon: RsyncDaemon, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 from pydantic import ValidationError
 
 from pickup_core.catalogue import Catalogue
-from pickup_core.errors import StoreError
+from pickup_core.errors import NoRootError, StoreError
 from pickup_core.prune import prune
 from pickup_core.retention import Policy
 from pickup_core.store import BLOCK, Item, Store
@@ -588,6 +588,38 @@ def test_an_account_that_may_not_write_is_told(server: Server, target: Store, us
     with pytest.raises(PermissionError, match="web01/file"):
         target.delete("web01/file")
     assert tree(target) == {"web01/file": b"1"}
+
+
+@BOTH
+@pytest.mark.parametrize("above", [False, True])
+def test_a_root_that_may_not_be_entered_is_not_absent(server: Server, user: str, above: bool) -> None:
+    """T19, T34: whoever took it for absent would make it anew, or say that a disk is not mounted."""
+    with target_at(server, user, path=f"place{next(_numbers)}/root") as target:
+        target.create_root()
+        root = root_of(server, target, user)
+        (root.parent if above else root).chmod(0)
+        with pytest.raises(PermissionError, match=str(target.config.path)):
+            target.listdir()
+        for call in (
+            lambda: target.listdir("web01"),
+            lambda: target.delete("web01"),
+            lambda: put(target, "web01/file", b"1"),
+            lambda: content(target, "web01/file"),
+        ):
+            with pytest.raises((StoreError, PermissionError), match="denied") as caught:
+                call()
+            assert not isinstance(caught.value, NoRootError)
+
+
+@BOTH
+def test_a_root_that_is_a_file_is_not_absent(server: Server, target: Store, user: str) -> None:
+    root = root_of(server, target, user)
+    root.rmdir()
+    root.touch()
+    for call in (lambda: target.listdir("web01"), lambda: put(target, "web01/file", b"1"), target.create_root):
+        with pytest.raises(StoreError, match=f"{root.name} is not a folder") as caught:
+            call()
+        assert not isinstance(caught.value, NoRootError)
 
 
 def test_an_account_that_may_not_delete_takes_backups_night_after_night(server: Server, tmp_path: Path) -> None:
