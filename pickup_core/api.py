@@ -19,7 +19,7 @@ from pickup_core.process import Output, Terms, failure, feed, output_of, require
 from pickup_core.secret import Secret, secret_command, secret_credential, secret_env, secret_file
 from pickup_core.store import BLOCK, Item, Store
 from pickup_core.system_user import acting_as, other_user
-from pickup_core.trust import others_may_write, way_to
+from pickup_core.trust import others_may_write, read_trusted, way_to
 from pickup_core.wording import in_words, names_in_words
 
 API_VERSION = (1, 0)
@@ -61,6 +61,7 @@ __all__ = [
     "other_user",
     "others_may_write",
     "output_of",
+    "read_trusted",
     "require_program",
     "secret_command",
     "secret_credential",

@@ -128,7 +128,7 @@ def _check(path: Path, status: os.stat_result, may_be_sticky: bool = False) -> N
         if status.st_uid in (0, os.geteuid()):
             return
         raise ConfigError(f"{path} is a symbolic link of user {status.st_uid}", hint=f"chown -h {os.geteuid()} {word}")
-    power = "replace what lies there" if stat.S_ISDIR(status.st_mode) else "change what is run"
+    power = "replace what lies there" if stat.S_ISDIR(status.st_mode) else "change what it says"
     if status.st_uid not in (0, os.geteuid()):
         hint = f"chown {os.geteuid()} {word}"
         raise ConfigError(f"{path} belongs to user {status.st_uid}, who could {power}", hint=hint)

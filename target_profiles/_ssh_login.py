@@ -1,7 +1,6 @@
 """The way to a host over SSH: its names in ~/.ssh/config, its host key, the login, and the hosts to jump over."""
 
 import logging
-import os
 import re
 import shlex
 import socket
@@ -13,7 +12,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-from pickup_core.api import Secret, StoreError
+from pickup_core.api import PickupError, Secret, StoreError, read_trusted
 
 _PORT = 22
 _LOG = "pickup_ssh"
@@ -124,20 +123,22 @@ def _hops(login: Login) -> list[_Hop]:
 
 def _config_text(path: Path) -> str:
     """Give what ~/.ssh/config says, nothing where there is none. Raises `StoreError` where it would run a program."""
-    if not path.exists():
-        return ""
-    _require_ours(path)
-    text = path.read_text(encoding="utf-8")
+    text = _trusted_text(path)
     if re.search(r"(?im)^\s*match\b.*\bexec\b", text):
         raise StoreError(f"{path} has a Match exec, which Pickup does not run", hint="name another file as ssh_config")
     return text
 
 
-def _require_ours(path: Path) -> None:
-    """Raise `StoreError` where others could have written a file that we believe."""
-    status = path.stat()
-    if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o022:
-        raise StoreError(f"{path} can be written by others", hint=f"chmod 600 {shlex.quote(str(path))}")
+def _trusted_text(path: Path) -> str:
+    """Give the text of a file that we believe, nothing where there is none. Raises `StoreError` where others could have
+    written it.
+    """
+    if not path.exists():
+        return ""
+    try:
+        return read_trusted(path)[0]
+    except PickupError as error:
+        raise StoreError(error.message, error.hint) from error
 
 
 def _jump(known: Any, text: str) -> _Hop:
@@ -232,14 +233,23 @@ def _transport(wire: Any, disabled_algorithms: Any = None, gss_kex: Any = False,
 
 
 def _load_host_keys(client: Any, path: Path) -> None:
-    """Load a known_hosts file. Raises `StoreError` where others could have written it."""
-    try:
-        _require_ours(path)
-        client.load_system_host_keys(str(path))
-    except FileNotFoundError:
-        return
-    except library().hostkeys.InvalidHostKey as error:
-        raise StoreError(f"{path} has a line that is no host key: {error.line.strip()[:100]}") from error
+    """Load a known_hosts file, but for keys that it revokes: of two keys of one kind for a host, the first counts, as
+    sshd(8) has it. Raises `StoreError` where others could have written it, and where it has a line that is no host key.
+    """
+    paramiko, keys = library(), client.get_host_keys()
+    lines = [line for line in _trusted_text(path).splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    revoked = {line.split()[3] for line in lines if line.startswith("@revoked ") and len(line.split()) > 3}
+    for line in lines:
+        if line.startswith("@") or set(line.split()[2:3]) & revoked:
+            continue
+        try:
+            entry = paramiko.hostkeys.HostKeyEntry.from_line(line.strip())
+        except (paramiko.SSHException, paramiko.hostkeys.InvalidHostKey) as error:
+            raise StoreError(f"{path} has a line that is no host key: {line[:100]}") from error
+        if entry is not None:  # of a kind that paramiko knows
+            for name in entry.hostnames:
+                if entry.key.get_name() not in (keys.lookup(name) or {}):
+                    keys.add(name, entry.key.get_name(), entry.key)
 
 
 class _KnownAlone:

@@ -354,7 +354,7 @@ def test_a_config_that_others_can_write_is_refused(tmp_path: Path, mode: int) ->
     """F8: it is executed."""
     path = write_config(tmp_path, config_text("open('ran', 'w')"), mode)
     error = error_of(path)
-    assert error.message == f"{path} can be written by others, who could change what is run"
+    assert error.message == f"{path} can be written by others, who could change what it says"
     assert error.hint == f"chmod go-w {path}"
     assert not Path("ran").exists()
 
@@ -364,7 +364,7 @@ def test_a_config_of_another_user_is_refused(tmp_path: Path) -> None:
     """F8."""
     path = write_config(tmp_path, config_text())
     os.chown(path, NOBODY, NOBODY)
-    assert error_of(path).message == f"{path} belongs to user {NOBODY}, who could change what is run"
+    assert error_of(path).message == f"{path} belongs to user {NOBODY}, who could change what it says"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="this holds for root alone")

@@ -70,7 +70,7 @@ def test_a_file_that_others_can_write_is_refused(tmp_path: Path) -> None:
     """F8: it is executed."""
     path = write(tmp_path, SMALLEST)
     path.chmod(0o666)
-    with pytest.raises(ConfigError, match="can be written by others, who could change what is run"):
+    with pytest.raises(ConfigError, match="can be written by others, who could change what it says"):
         load_profile("generator", "mine", tmp_path)
 
 

@@ -196,11 +196,19 @@ def test_a_fingerprint_can_be_pinned(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["known_hosts", "ssh_config"])
-def test_a_file_that_others_can_write_is_not_believed(server: Server, tmp_path: Path, option: str) -> None:
-    file = tmp_path / "file"
+def test_a_file_that_others_can_change_is_not_believed(server: Server, tmp_path: Path, option: str) -> None:
+    """S8: nor one in a folder in which others could put another one in its place."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    file = folder / "file"
     file.write_text(server.known_hosts.read_text() if option == "known_hosts" else "Host x\n")
-    file.chmod(0o666)
-    assert refusal(target_at(server, **{option: file})).message == f"{file} can be written by others"
+    for changed, mode in ((file, 0o666), (file, 0o602), (folder, 0o777)):
+        usual = stat.S_IMODE(changed.stat().st_mode)
+        changed.chmod(mode)
+        error = refusal(target_at(server, **{option: file}))
+        assert error.message.startswith(f"{changed} can be written by others")
+        assert error.hint == f"chmod go-w {changed}"
+        changed.chmod(usual)
     file.chmod(0o644)
     with target_at(server, **{option: file}):
         pass
@@ -210,6 +218,26 @@ def test_a_line_that_is_no_host_key_is_told(server: Server, tmp_path: Path) -> N
     known = tmp_path / "known_hosts"
     known.write_text("nas ssh-ed25519 AAAAB\n")
     assert "a line that is no host key: nas ssh-ed25519" in refusal(target_at(server, known_hosts=known)).message
+
+
+def test_of_the_lines_about_a_host_the_first_of_a_kind_counts(server: Server, tmp_path: Path) -> None:
+    """Comments, empty lines, hashed names, other kinds of key and what paramiko does not know stand beside it."""
+    known, right = tmp_path / "known_hosts", server.known_hosts.read_text()
+    others = [make_key(tmp_path / kind, kind=kind).with_suffix(".pub").read_text() for kind in ("rsa", "ed25519")]
+    rsa, other = (f"[127.0.0.1]:{server.port} {line}" for line in others)
+    beside = ["# a note of nobody", "", "@revoked nas ssh-rsa AAAA", "nas sk-new@example.org AAAA", f"#{other}", "nas"]
+    known.write_text("".join(f"{line}\n" for line in beside) + rsa + right + other)
+    with target_at(server, known_hosts=known):
+        pass
+    known.write_text(other + right)
+    assert "not the one in" in refusal(target_at(server, known_hosts=known)).message
+    known.write_text(f"@revoked * {' '.join(right.split()[1:])}\n{right}")
+    assert "unknown" in refusal(target_at(server, known_hosts=known)).message
+    known.write_text(right)
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", known], check=True, capture_output=True)
+    assert "127.0.0.1" not in known.read_text()
+    with target_at(server, known_hosts=known):
+        pass
 
 
 # Logging in

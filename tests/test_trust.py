@@ -49,7 +49,7 @@ def test_others_may_not_write_it(file: Path, mode: int) -> None:
     file.chmod(mode)
     with pytest.raises(ConfigError) as caught:
         read_trusted(file)
-    assert caught.value.message == f"{file} can be written by others, who could change what is run"
+    assert caught.value.message == f"{file} can be written by others, who could change what it says"
     assert caught.value.hint == f"chmod go-w {file}"
 
 
@@ -101,7 +101,7 @@ def test_it_may_not_belong_to_another_user(file: Path) -> None:
     os.chown(file, NOBODY, NOBODY)
     with pytest.raises(ConfigError) as caught:
         read_trusted(file)
-    assert caught.value.message == f"{file} belongs to user {NOBODY}, who could change what is run"
+    assert caught.value.message == f"{file} belongs to user {NOBODY}, who could change what it says"
     assert caught.value.hint == f"chown 0 {file}"
 
 

@@ -142,7 +142,7 @@ def test_a_config_that_others_could_write_is_not_run(site: Site) -> None:
         site.config.chmod(mode)
         result = site.run("-q", status=3)
         assert result.err == (
-            f"ERROR: {site.config} can be written by others, who could change what is run\n"
+            f"ERROR: {site.config} can be written by others, who could change what it says\n"
             f"Hint: chmod go-w {site.config}\n"
         )
     site.config.chmod(0o600)
@@ -298,7 +298,7 @@ def test_a_profile_beside_the_config_that_others_could_write_is_not_run(own: Sit
     path.write_text(path.read_text() + f"\nopen({str(own.folder / 'was-run')!r}, 'w')\n")
     path.chmod(0o666)
     result = own.run("-q", status=3)
-    assert f"{path} can be written by others, who could change what is run. Hint: chmod go-w {path}" in result.err
+    assert f"{path} can be written by others, who could change what it says. Hint: chmod go-w {path}" in result.err
     assert ("GENERATORS[0] 'greeting' (hello): " if "hello" in which else "TARGETS[0] 'disk' (signed): ") in result.err
     assert not (own.folder / "was-run").exists()
     path.chmod(0o600)
