@@ -52,6 +52,7 @@ from generator_profiles._mysql_programs import (
 from generator_profiles._mysql_script import END, Renamed, is_dump_of
 from generator_profiles._mysql_server import OF_SERVER, Server, connected, numbers, quoted
 from pickup_core.api import (
+    HOST,
     Artefact,
     Judgement,
     Options,
@@ -90,7 +91,7 @@ _NOT_THERE_YET = ("1146", "1305")  # no such table, no such routine
 
 
 class Config(Options):
-    host: str | None = Field(None, pattern="^[A-Za-z0-9:][A-Za-z0-9.:_-]*$")
+    host: str | None = Field(None, pattern=HOST)
     """The server's host, to be reached over the network. By default it is the server of this machine, by its socket. It
     does not go with `socket`."""
     port: int | None = Field(None, ge=1, le=65535)

@@ -13,14 +13,14 @@ from pickup_core.artefact import (
     broken,
 )
 from pickup_core.errors import NoRootError, PickupError, ProcessError, RefusedError, StoreError, UnreachableError
-from pickup_core.options import Options
+from pickup_core.options import HOST, Options, remote_path
 from pickup_core.patterns import expression, names_matching
 from pickup_core.process import Output, Terms, failure, feed, output_of, require_program, text_of
 from pickup_core.secret import Secret, secret_command, secret_credential, secret_env, secret_file
 from pickup_core.store import BLOCK, Item, Store
 from pickup_core.system_user import acting_as, other_user
 from pickup_core.trust import others_may_write, read_trusted, way_to
-from pickup_core.wording import in_words, names_in_words
+from pickup_core.wording import in_words, names_in_words, short_line
 
 API_VERSION = (1, 0)
 """A profile written for (major, minor) works with every Pickup of the same major and at least this minor version."""
@@ -30,6 +30,7 @@ __all__ = [
     "ARCHIVE_SUFFIX",
     "BLOCK",
     "CONTENTS_SUFFIX",
+    "HOST",
     "STAGING_MARK",
     "TAR_ENVIRONMENT",
     "Artefact",
@@ -62,11 +63,13 @@ __all__ = [
     "others_may_write",
     "output_of",
     "read_trusted",
+    "remote_path",
     "require_program",
     "secret_command",
     "secret_credential",
     "secret_env",
     "secret_file",
+    "short_line",
     "text_of",
     "unescaped",
     "way_to",

@@ -4,6 +4,7 @@ A profile declares `class Config(Options)` with typed fields; the text under a f
 values and reports every problem at once, and nothing that was not declared is accepted.
 """
 
+import posixpath
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from pydantic import (
     field_validator,
 )
 
+HOST = r"^[A-Za-z0-9:][A-Za-z0-9.:_-]*$"
+"""The pattern of a host's name or address, which no program takes for an option."""
 _LONGEST_TEXT = 65_536
 
 
@@ -37,6 +40,20 @@ class Options(BaseModel):
         if any(text == "" and isinstance(path, Path) for text, path in zip(*many, strict=False)):
             raise ValueError("is empty; . is the folder of the config")
         return _each(value, lambda leaf: _checked(leaf, folder))
+
+
+def remote_path(path: str) -> str:
+    """Give a path on another machine without what it can do without, such as `./` and `//`.
+
+    Raises `ValueError` where it is none that means the same to every server.
+    """
+    if not path or any(ord(character) < 32 or ord(character) == 127 for character in path):
+        raise ValueError("is empty or has a control character; . is the folder that the login leads to")
+    if path.startswith("~"):
+        raise ValueError("begins with ~; a path without / at its beginning is relative to the login's folder")
+    if ".." in path.split("/"):
+        raise ValueError("has .. in it; write the path without")
+    return posixpath.normpath(path)
 
 
 def parsed(parse: Callable[[Any], Any], kind: type) -> BeforeValidator:

@@ -8,6 +8,7 @@ from pickup_core.secret import redact
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _NAMES_SHOWN = 5
+_LONGEST_LINE = 300
 
 
 def printable(text: str) -> str:
@@ -18,6 +19,11 @@ def printable(text: str) -> str:
 def one_line(name: str) -> str:
     """Give a name that comes from elsewhere so that it cannot print lines of its own."""
     return name.replace("\n", "\\n").replace("\r", "\\r")
+
+
+def short_line(text: str) -> str:
+    """Give a text that a server sent as one short line that does no harm to a terminal."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:_LONGEST_LINE]
 
 
 def in_words(size: int) -> str:

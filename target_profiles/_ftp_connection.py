@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pickup_core.api import BLOCK, Readable, StoreError
-from target_profiles._ftp_login import Account, explained, from_wire, log_in, one_line, to_wire
+from pickup_core.api import BLOCK, Readable, StoreError, UnreachableError, short_line
+from target_profiles._ftp_login import Account, explained, from_wire, log_in, to_wire
 
 _PIECE = 64 * 1024  # what a slow line takes within one timeout
 _FAREWELL = 3.0  # seconds that a server has to end a connection that is given up
@@ -59,7 +59,7 @@ class Reply:
         return self.code in _UNKNOWN
 
     def __str__(self) -> str:
-        return one_line(self.text)
+        return short_line(self.text)
 
 
 class Connection:
@@ -89,7 +89,7 @@ class Connection:
             except (ftplib.error_temp, ftplib.error_perm) as error:
                 reply = _reply(str(error))
         if reply.code == _GOING_DOWN:
-            raise StoreError(f"{self._account.server} ends the connection: {reply}")
+            raise UnreachableError(f"{self._account.server} ends the connection: {reply}")
         self._heard = time.monotonic()
         return reply
 

@@ -16,10 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pickup_core.api import Secret, StoreError
+from pickup_core.api import Secret, StoreError, UnreachableError, short_line
 
 _PAUSES = (0.1, 0.5, 1, 2)  # seconds between attempts to connect to a server that says it is busy
-_LONGEST_SHOWN = 300
 _REFUSALS = (ftplib.error_perm, ftplib.error_temp, ftplib.error_reply)
 
 
@@ -142,7 +141,7 @@ def explained(account: Account, command: str) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise StoreError(
+        raise UnreachableError(
             f"{account.server} did not answer for {account.timeout:g} seconds: {command}",
             hint="is the server up, and does a firewall let its passive ports through?",
         ) from error
@@ -150,9 +149,11 @@ def explained(account: Account, command: str) -> Iterator[None]:
         hint = "the account's room is used up; a shorter retention needs less" if str(error).startswith("552") else ""
         raise StoreError(f"{account.server}: {command}: {said(error)}", hint) from error
     except EOFError as error:
-        raise StoreError(f"{account.server} closed the connection: {command}") from error
-    except OSError as error:
+        raise UnreachableError(f"{account.server} closed the connection: {command}") from error
+    except ssl.SSLError as error:
         raise StoreError(f"{account.server}: {command}: {error}") from error
+    except OSError as error:
+        raise UnreachableError(f"{account.server}: {command}: {error}") from error
 
 
 def to_wire(text: str) -> str:
@@ -168,9 +169,4 @@ def from_wire(line: str) -> str:
 def said(error: Exception, secret: Secret | None = None) -> str:
     """Give what a server answered in one short line that does no harm to a terminal, and without the secret."""
     text = from_wire(str(error))
-    return one_line(text.replace(secret.reveal(), "***") if secret and secret.reveal() else text)
-
-
-def one_line(text: str) -> str:
-    """Give a server's text as one short line that does no harm to a terminal."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:_LONGEST_SHOWN]
+    return short_line(text.replace(secret.reveal(), "***") if secret and secret.reveal() else text)

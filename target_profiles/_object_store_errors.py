@@ -4,14 +4,13 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from pickup_core.api import StoreError, UnreachableError
+from pickup_core.api import StoreError, UnreachableError, short_line
 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 _CAUSE = re.compile(r'message: "([^"]+)"')
 _CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
 _STATUS = re.compile(r"status code: (\d{3}[^:]*)")
-_LONGEST = 300
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList, and Azure's of the same meaning
 _HINTS = {
@@ -76,4 +75,4 @@ def _sentence(text: str, code: str, timeout: float) -> str:
         said = f"the server answers {status[1].strip()}"
     else:
         said = ": ".join(causes) or text.partition("\n")[0]
-    return " ".join("".join(char if char.isprintable() else " " for char in said).split())[:_LONGEST]
+    return short_line(said)

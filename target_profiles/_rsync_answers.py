@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pickup_core.api import Judgement, NoRootError, StoreError, failure
+from pickup_core.api import Judgement, NoRootError, StoreError, UnreachableError, failure, short_line
 
 _LINE = re.compile(r"([-dlpscbD])\S{9}\S? +([0-9,.]+) \d{4}/\d\d/\d\d \d\d:\d\d:\d\d (.+)")
 _ABSENT = re.compile(r'change_dir ".*" .*No such file|rrsync error: .* No such file or directory$')
@@ -39,6 +39,8 @@ _STATUSES = {
     127: "the server has no program rsync",
     255: "ssh could not connect",
 }
+_PASSING = (10, 12, 30, 35, 255)
+_NOBODY_THERE = "is it running, and is the port right?"
 _HINTS = [
     ("auth failed", "compare user and password with `auth users` and `secrets file` of the module"),
     ("Unknown module", "compare `module` with the names in the server's rsyncd.conf"),
@@ -57,7 +59,7 @@ _HINTS = [
     ("No space left", "make room there, or set retention"),
     ("quota", "make room there, or set retention"),
     ("command not found", "install rsync on the server"),
-    ("Connection refused", "is it running, and is the port right?"),
+    ("Connection refused", _NOBODY_THERE),
 ]
 
 
@@ -82,8 +84,9 @@ def listed(lines: Iterable[str]) -> dict[str, Found]:
 
 
 def judged(place: str, status: int, lines: Sequence[str]) -> Judgement:
-    """Take status 0 for success. Raises `StoreError` that says what any other means, with what rsync wrote, and
-    `NoRootError` where that is that the folder does not exist.
+    """Take status 0 for success. Raises `StoreError` that says what any other means, with what rsync wrote.
+
+    That is a `NoRootError` where the folder does not exist, and an `UnreachableError` where another try may help.
     """
     if status == 0:
         return Judgement()
@@ -94,6 +97,7 @@ def judged(place: str, status: int, lines: Sequence[str]) -> Judgement:
     is_absent = any(map(_ABSENT.search, said))
     hint = _ABSENT_HINT if is_absent else next((hint for mark, hint in _HINTS if mark in text), "")
     more = [f"and {len(said) - _LINES_SHOWN} more lines"] if len(said) > _LINES_SHOWN else []
-    shown = "".join(f"\n  {line}" for line in [*said[:_LINES_SHOWN], *more])
-    kind = NoRootError if is_absent else StoreError
+    shown = "".join(f"\n  {short_line(line)}" for line in [*said[:_LINES_SHOWN], *more])
+    is_passing = status in _PASSING and hint in ("", _NOBODY_THERE)
+    kind = NoRootError if is_absent else UnreachableError if is_passing else StoreError
     raise kind(f"{place}: {_STATUSES[status]} (rsync's status {status}){':' if shown else ''}{shown}", hint)

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-from pickup_core.api import PickupError, Secret, StoreError, read_trusted
+from pickup_core.api import PickupError, Secret, StoreError, UnreachableError, read_trusted
 
 _PORT = 22
 _LOG = "pickup_ssh"
@@ -96,7 +96,7 @@ def bounded(client: Any, seconds: float) -> Iterator[None]:
         yield
     except Exception as error:
         if timer.finished.is_set():
-            raise StoreError(f"the server has not answered within {seconds:g} seconds") from error
+            raise UnreachableError(f"the server has not answered within {seconds:g} seconds") from error
         raise
     finally:
         timer.cancel()
@@ -158,7 +158,7 @@ def _socket(hop: _Hop, timeout: float) -> socket.socket:
     try:
         wire = socket.create_connection((hop.host, hop.port), timeout)
     except OSError as error:
-        raise StoreError(
+        raise UnreachableError(
             f"{hop.host} port {hop.port} cannot be reached: {error.strerror or error}",
             hint="is the host up, and does its firewall let this machine in?",
         ) from error
@@ -175,7 +175,7 @@ def _channel(client: Any, hop: _Hop, timeout: float) -> Any:
             "direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=timeout
         )
     except (library().SSHException, EOFError) as error:
-        raise StoreError(f"the host to jump over does not reach {hop.host} port {hop.port}: {error}") from error
+        raise UnreachableError(f"the host to jump over does not reach {hop.host} port {hop.port}: {error}") from error
 
 
 def _client(login: Login, hop: _Hop, wire: Any, is_last: bool) -> Any:
@@ -310,4 +310,5 @@ def _refused(hop: _Hop, error: Exception) -> StoreError:
         return StoreError(f"{place} and Pickup have no method in common: {error}", hint=hint)
     if "No authentication methods" in str(error):
         return StoreError(f"there is no key and no password for {user} at {place}", hint="give a key_file")
-    return StoreError(f"no connection to {place}: {str(error) or type(error).__name__}", hint="is it an SSH server?")
+    said = str(error) or type(error).__name__
+    return UnreachableError(f"no connection to {place}: {said}", hint="is it an SSH server?")

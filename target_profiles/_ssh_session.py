@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
-from pickup_core.api import NoRootError, StoreError
+from pickup_core.api import NoRootError, StoreError, UnreachableError, short_line
 from target_profiles._ssh_login import Login, bounded, connected, disconnect, library
 
 _SLOWEST_DISK = 10 * 2**20  # bytes a second: nothing is heard of a server that syncs or hashes a large file
@@ -136,15 +136,16 @@ def explained(path: str, seconds: float) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise StoreError(
+        raise UnreachableError(
             f"{about}the server has not answered within {seconds:g} seconds", hint="a larger timeout may help"
         ) from error
     except (paramiko.SSHException, EOFError) as error:
-        raise StoreError(f"{about}the connection has ended: {str(error) or type(error).__name__}") from error
+        what = f"{about}the connection has ended: {str(error) or type(error).__name__}"
+        raise UnreachableError(what) from error
     except OSError as error:
         if error.errno is None:  # SFTP has no word for most failures
             raise StoreError(
-                f"{about}the server says: {_text(str(error).encode())}",
+                f"{about}the server says: {short_line(str(error))}",
                 hint="is its disk full, or the quota of the account?",
             ) from error
         error.filename = error.filename or path or None
@@ -157,6 +158,4 @@ def quoted(path: str) -> str:
 
 
 def _text(said: bytes) -> str:
-    """Give what a server says as one line without control characters."""
-    line = " ".join(said.decode("utf-8", "replace").split())
-    return "".join(character if character.isprintable() else "?" for character in line)
+    return short_line(said.decode("utf-8", "replace"))

@@ -21,10 +21,11 @@ import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from pickup_core.api import Item, Options, Readable, Secret, Store, StoreError
+from pickup_core.api import HOST, Item, Options, Readable, Secret, Store, StoreError, remote_path
 from target_profiles._ftp_connection import Connection, ReplyLostError
 from target_profiles._ftp_folders import Folders
 from target_profiles._ftp_listing import FILE, OTHER
@@ -36,7 +37,7 @@ _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 
 
 class Config(Options):
-    host: str = Field(pattern="^[A-Za-z0-9:][A-Za-z0-9.:_-]*$")
+    host: str = Field(pattern=HOST)
     """The server. With `tls`, its certificate has to be valid for this name."""
     port: int = Field(21, ge=1, le=65535)
     """The server's port. TLS starts within the connection; servers that want it from the first byte are not served."""
@@ -44,7 +45,7 @@ class Config(Options):
     """The account to log in with."""
     password: Secret
     """The password of that account."""
-    path: str = Field(pattern=_PRINTABLE)
+    path: Annotated[str, AfterValidator(remote_path)]
     """The folder that holds the backups, relative to the one that the login leads to, unless it begins with `/`. The
     first run makes it; later on it has to be there."""
     tls: bool = True

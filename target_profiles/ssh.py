@@ -24,11 +24,11 @@ import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from pickup_core.api import Item, Options, Readable, Secret, Store, StoreError
+from pickup_core.api import Item, Options, Readable, Secret, Store, StoreError, remote_path
 from target_profiles._ssh_login import Login
 from target_profiles._ssh_reading import Reading
 from target_profiles._ssh_session import Session, quoted
@@ -40,7 +40,7 @@ API_VERSION = (1, 0)
 class Config(Options):
     host: str
     """The host's name or address, or its alias in `ssh_config`."""
-    path: str
+    path: Annotated[str, AfterValidator(remote_path)]
     """The folder that holds the backups, absolute or relative to the login folder. The first run makes it."""
     port: int | None = Field(None, ge=1, le=65535)
     """The port, 22 unless `ssh_config` says otherwise."""
@@ -71,15 +71,6 @@ class Config(Options):
         if value is not None and (not re.fullmatch(r"[^\s/@\x00-\x20\x7f]+", value) or value.startswith("-")):
             raise ValueError("is no name: it is empty, begins with -, or has a character that no name has")
         return value
-
-    @field_validator("path")
-    @classmethod
-    def _is_a_path(cls, value: str) -> str:
-        if not value or not value.isprintable():
-            raise ValueError("is empty or has a control character; . is the login folder")
-        if value.startswith("~"):
-            raise ValueError("begins with ~; a path without / at its beginning is relative to the login folder")
-        return posixpath.normpath(value)
 
     @model_validator(mode="after")
     def _has_a_key_to_its_passphrase(self) -> "Config":

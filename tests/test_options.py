@@ -1,6 +1,7 @@
 """`Options`: what an entry's `config` may say, and what becomes of its paths."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pickup_core.options import Options, parsed
+from pickup_core.options import HOST, Options, parsed, remote_path
 from tests.builders import python
 
 BESIDE = Path("/etc/pickup")
@@ -154,3 +155,27 @@ def test_options_read_nothing_but_the_home_folder(tmp_path: Path) -> None:
     """What a path leads to is for later: making options works where nothing is there."""
     assert made(path=tmp_path / "nothing").path == tmp_path / "nothing"
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [("a", "a"), (".", "."), ("/srv//backup/", "/srv/backup"), ("./a/./b", "a/b"), ("a b'ü", "a b'ü")],
+)
+def test_a_path_on_another_machine_is_as_short_as_can_be(path: str, meant: str) -> None:
+    assert remote_path(path) == meant
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("", "is empty"), ("a\nb", "control character"), ("~/a", "begins with ~"), ("a/../b", r"has \.\. in it")],
+)
+def test_a_path_that_means_something_else_to_each_server_is_refused(path: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        remote_path(path)
+
+
+@pytest.mark.parametrize("host", ["-oProxyCommand=x", "a b", "a;b", "a\n", "", "a/b", "u@a"])
+def test_a_host_is_a_name_or_an_address_and_no_option(host: str) -> None:
+    """T22"""
+    assert not re.search(HOST, host.replace("\n", " "))
+    assert all(re.search(HOST, name) for name in ("nas", "nas.example.org", "192.0.2.1", "::1", "2001:db8::1", "a_b"))

@@ -18,7 +18,7 @@ from OpenSSL import SSL
 from pydantic import ValidationError
 
 from pickup_core.catalogue import Catalogue
-from pickup_core.errors import NoRootError, StoreError
+from pickup_core.errors import NoRootError, StoreError, UnreachableError
 from pickup_core.prune import prune
 from pickup_core.retention import Policy
 from pickup_core.store import BLOCK, Item, Store
@@ -34,6 +34,7 @@ from target_profiles._ftp_listing import (
     unix_entries,
 )
 from target_profiles.ftp import Config, Target
+from tests.builders import tells
 from tests.places import JOB, MACHINE, NIGHT, content, make_backup, put, store_backup, tree
 from tests.servers.ftpd import PASSWORD, USER, DTPHandler, FTPHandler, Server, certificate, pyftpd, vsftpd
 from tests.target_contract import ENTRIES, LARGE, Connect, Pieces, TargetContract
@@ -216,7 +217,7 @@ def test_a_server_that_repeats_the_password_is_not_quoted_with_it() -> None:
         with pytest.raises(StoreError, match=r"may not use \*\*\*") as caught:
             target_at(server).open()
         assert caught.value.__suppress_context__
-        assert PASSWORD not in str(caught.value)
+        assert not tells(str(caught.value), PASSWORD)
         assert "\x1b" not in str(caught.value)
 
 
@@ -226,7 +227,7 @@ def test_a_place_names_account_server_and_folder_and_no_secret(tmp_path: Path) -
     place = target_at(server, host="Backup.Example.org", path="a/./b/").place
     assert place == "ftp://pickup@backup.example.org:2121/a/b"
     assert target_at(server, path="/a").place != target_at(server, path="a").place
-    assert PASSWORD not in repr(target_at(server).config)
+    assert not tells(repr(target_at(server).config), PASSWORD)
 
 
 @pytest.mark.parametrize(
@@ -273,31 +274,27 @@ def cut_at(number: int, cuts: list[str]) -> Callable[[Any, str, str], bool]:
     return instead
 
 
-@pytest.mark.parametrize("number", range(1, 25))
-def test_a_connection_that_is_cut_at_any_command_costs_one_file_at_most(number: int) -> None:
+def test_a_connection_that_is_cut_at_any_command_costs_one_file_at_most() -> None:
     """T2: whether it is there then or not, it is not believed to be there when it is not, and the next call works."""
-    cuts: list[str] = []
-    with pyftpd(instead=cut_at(number, cuts)) as server:
-        target = target_at(server, path=".")
-        try:
-            target.open()
-            put(target, "web01/file", b"1" * 10_000)
-        except StoreError:
-            assert cuts
-        else:
-            assert (server.folder / "web01/file").stat().st_size == 10_000
-        cuts.append("over")
-        with target:
-            target.delete("web01/file")
-            put(target, "web01/file", b"2" * 10_000)
-            assert tree(target) == {"web01/file": b"2" * 10_000}
-
-
-def test_the_sweep_over_the_commands_reaches_the_end() -> None:
-    cuts: list[str] = []
-    with pyftpd(instead=cut_at(24, cuts)) as server, target_at(server, path=".") as target:
-        put(target, "web01/file", b"1")
-        assert not cuts
+    number, has_fired = 0, True
+    while has_fired:
+        number, cuts = number + 1, list[str]()
+        with pyftpd(instead=cut_at(number, cuts)) as server:
+            target = target_at(server, path=".")
+            try:
+                with target:
+                    put(target, "web01/file", b"1" * 10_000)
+            except StoreError:
+                assert cuts
+            else:
+                assert (server.folder / "web01/file").stat().st_size == 10_000
+            has_fired = bool(cuts)
+            cuts.append("over")
+            with target:
+                target.delete("web01/file")
+                put(target, "web01/file", b"2" * 10_000)
+                assert tree(target) == {"web01/file": b"2" * 10_000}
+    assert number > 15
 
 
 @pytest.mark.slow
@@ -338,11 +335,11 @@ def test_a_server_that_falls_silent_is_waited_for_within_bounds(verb: str) -> No
 
     with pyftpd(instead=instead) as server:
         target, start = target_at(server, timeout=SECONDS), time.monotonic()
-        with pytest.raises(StoreError, match="did not answer for 1 seconds"):
+        with pytest.raises(UnreachableError, match="did not answer for 1 seconds") as caught:
             _create_and_put(target)
         assert silent
         assert time.monotonic() - start < 8 * SECONDS
-        assert PASSWORD not in str(silent)
+        assert not tells(str(caught.value), PASSWORD)
 
 
 def _create_and_put(target: Target) -> None:

@@ -29,6 +29,7 @@ from pickup_core.verify import verify
 from target_profiles import folder
 from target_profiles._ssh_writing import _script
 from target_profiles.ssh import Config, Target
+from tests.builders import tells
 from tests.places import JOB, MACHINE, NIGHT, Watched, content, make_backup, put, store_backup, store_nights, tree
 from tests.servers.proxy import cutting_proxy
 from tests.servers.running import free_port
@@ -301,7 +302,7 @@ def test_a_key_that_is_not_there_or_that_others_can_read_is_refused(server: Serv
 def test_no_secret_is_in_what_is_shown_of_a_target(server: Server) -> None:
     target = target_at(server, password=PASSWORD, key_passphrase="open:sesame")
     shown = f"{target.place} {target.config} {target.config!r}"
-    assert PASSWORD not in shown
+    assert not tells(shown, PASSWORD)
     assert "sesame" not in shown
 
 
@@ -388,7 +389,7 @@ def test_places_that_differ_are_told_apart() -> None:
     places = [Target(Config(**{"host": "nas", "path": "b", **options})).place for options in
               ({}, {"path": "/b"}, {"user": "u"}, {"port": 22}, {"host": "other"})]  # fmt: skip
     assert places == ["ssh://nas/~/b", "ssh://nas/b", "ssh://u@nas/~/b", "ssh://nas:22/~/b", "ssh://other/~/b"]
-    assert Target(Config(host="nas", path="./x/../b/")).place == places[0]
+    assert Target(Config(host="nas", path=".//b/")).place == places[0]
 
 
 def test_a_port_that_nobody_listens_on_is_told(server: Server) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pickup_core.wording import age_of, counted, in_words, local_time, names_in_words, one_line
+from pickup_core.wording import age_of, counted, in_words, local_time, names_in_words, one_line, short_line
 from tests.builders import moment
 
 
@@ -72,6 +72,12 @@ def test_a_moment_is_told_as_the_clock_on_the_wall_shows_it(zone: None, shown: s
 def test_an_age_is_told_wherever_the_clock_stands(zone: None, ago: timedelta, words: str) -> None:
     """A backup of a clock that was wrong lies in the future."""
     assert age_of(datetime.now(timezone.utc) - ago) == words
+
+
+def test_what_a_server_says_is_one_short_line_that_does_no_harm() -> None:
+    """L4, L5"""
+    assert short_line("550 no\r\n \x1b[31m\x00\u202eroom\u2028 here ü\n") == "550 no [31m room here ü"
+    assert short_line("x" * 10_000) == "x" * 300
 
 
 def test_a_name_from_elsewhere_prints_no_line_of_its_own() -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import subprocess
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.servers.running import free_port, required, running, server_folder
+from tests.servers.running import free_port, hashed, required, running, server_folder
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # it stands on asyncore
@@ -75,11 +74,9 @@ def vsftpd(**settings: str) -> Iterator[Server]:
         for new in (home, folder / "empty"):
             new.mkdir(mode=0o755)
         home.chmod(0o777)
-        secret = ["openssl", "passwd", "-6", "-stdin"]
-        hashed = subprocess.run(secret, input=PASSWORD, capture_output=True, text=True, check=True).stdout.strip()
         accounts = {
             "passwd": Path("/etc/passwd").read_text() + f"{USER}:x:{_UID}:{_UID}::{home}:/bin/sh\n",
-            "shadow": f"{USER}:{hashed}:19000:0:99999:7:::\n",
+            "shadow": f"{USER}:{hashed(PASSWORD)}:19000:0:99999:7:::\n",
             "pam": "auth required pam_unix.so\naccount required pam_permit.so\nsession required pam_permit.so\n",
             "conf": "".join(f"{key}={value}\n" for key, value in {**_vsftpd(folder, file, port), **settings}.items()),
         }

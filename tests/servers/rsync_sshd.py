@@ -3,13 +3,13 @@
 import contextlib
 import os
 import pwd
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.servers.running import free_port, required, running, server_folder
+from tests.servers.sshd import CONFIG, known_line, make_key, public_key
 
 
 @dataclass(frozen=True)
@@ -50,35 +50,20 @@ def rsync_host() -> Iterator[RsyncHost]:
         host.narrow.mkdir()
         host_key = folder / "host_key"
         for path in (host_key, host.key_file, host.narrow_key_file):
-            command = [required("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", path]
-            subprocess.run(command, check=True, timeout=60)
-        may_all, may_little = (_public(path) for path in (host.key_file, host.narrow_key_file))
+            make_key(path)
+        may_all, may_little = (public_key(path) for path in (host.key_file, host.narrow_key_file))
         forced = f'command="{required("rrsync")} {host.narrow}",restrict'
         (folder / "authorized_keys").write_text(f"{may_all}{forced} {may_little}")
-        host.known_hosts.write_text(f"[127.0.0.1]:{host.port} {_public(host_key)}")
-        (folder / "conf").write_text(_CONFIG.format(port=host.port, folder=folder, user=_user()))
+        host.known_hosts.write_text(known_line(host.port, host_key))
+        (folder / "conf").write_text(CONFIG.format(port=host.port, folder=folder) + _ONLY_KEYS.format(user=_user()))
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         with running([required("sshd"), "-D", "-e", "-f", folder / "conf"], host.port, folder / "log"):
             yield host
 
 
-def _public(key: Path) -> str:
-    return key.with_name(f"{key.name}.pub").read_text()
-
-
-_CONFIG = """\
-ListenAddress 127.0.0.1
-Port {port}
-HostKey {folder}/host_key
-PidFile {folder}/pid
-AuthorizedKeysFile {folder}/authorized_keys
+_ONLY_KEYS = """
 AllowUsers {user}
 PermitRootLogin yes
 PasswordAuthentication no
-KbdInteractiveAuthentication no
-StrictModes no
-UsePAM no
-UseDNS no
-MaxStartups 100
 """

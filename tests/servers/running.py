@@ -33,6 +33,12 @@ def required(program: str, *folders: str) -> str:
     return found
 
 
+def hashed(password: str) -> str:
+    """Give a password as /etc/shadow has it."""
+    command = ["openssl", "passwd", "-6", "-stdin"]
+    return subprocess.run(command, input=password, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def not_for_this_user(reason: str) -> NoReturn:
     """Skip a test that this user cannot run. Under CI, where each has to run, it fails."""
     (pytest.fail if "CI" in os.environ else pytest.skip)(reason)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.servers.running import free_port, not_for_this_user, required, running
+from tests.servers.running import free_port, hashed, not_for_this_user, required, running
 
 SHELL, LYING, SFTP, APPENDING = "pickup-shell", "pickup-lies", "pickup-sftp", "pickup-append"
 PASSWORD = "correct:horse\\battery"
@@ -82,6 +82,15 @@ def make_key(path: Path, passphrase: str = "", kind: str = "ed25519") -> Path:
     return path
 
 
+def known_line(port: int, host_key: Path) -> str:
+    """Give the line of a known_hosts file."""
+    return f"[127.0.0.1]:{port} {' '.join(public_key(host_key).split()[:2])}\n"
+
+
+def public_key(key: Path) -> str:
+    return key.with_name(f"{key.name}.pub").read_text()
+
+
 @contextlib.contextmanager
 def sshd() -> Iterator[Server]:
     """Run a server until the `with` is left, in a mount name space of its own, which has its users and two small disks.
@@ -96,10 +105,9 @@ def sshd() -> Iterator[Server]:
         folder.chmod(0o755)
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         _write_users(folder)
-        host_key = make_key(folder / "host_key").with_suffix(".pub").read_text().split()[:2]
-        public = make_key(folder / "key").with_suffix(".pub").read_text()
-        (folder / "authorized_keys").write_text(public)
-        (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {' '.join(host_key)}\n")
+        host_key = make_key(folder / "host_key")
+        (folder / "authorized_keys").write_text(public_key(make_key(folder / "key")))
+        (folder / "known_hosts").write_text(known_line(port, host_key))
         _write_program(folder / "lies", _LIES.format(folder=folder))
         _write_program(folder / "programs/cat", "exec tr x y | exec head -c 100000\n")
         (folder / "conf").write_text(_CONFIG.format(folder=folder, port=port))
@@ -110,10 +118,7 @@ def sshd() -> Iterator[Server]:
 
 
 def _write_users(folder: Path) -> None:
-    shown = subprocess.run(
-        ["openssl", "passwd", "-6", "-stdin"], input=PASSWORD, capture_output=True, text=True, check=True
-    )
-    secret = shown.stdout.strip()
+    secret = hashed(PASSWORD)
     passwd, group, shadow = (Path("/etc", name).read_text() for name in ("passwd", "group", "shadow"))
     for number, (user, home) in enumerate(_HOMES.items(), _FIRST_ID):
         seen_as = f"/{home.removeprefix('jail/')}" if home.startswith("jail/") else folder / home
@@ -139,19 +144,22 @@ case $SSH_ORIGINAL_COMMAND in
     *) PATH={folder}/programs:$PATH exec sh -c "$SSH_ORIGINAL_COMMAND" ;;
 esac
 """
-_CONFIG = f"""
+CONFIG = """
 ListenAddress 127.0.0.1
-Port {{port}}
-HostKey {{folder}}/host_key
-PidFile {{folder}}/pid
-AuthorizedKeysFile {{folder}}/authorized_keys
+Port {port}
+HostKey {folder}/host_key
+PidFile {folder}/pid
+AuthorizedKeysFile {folder}/authorized_keys
 StrictModes no
 UsePAM no
-PasswordAuthentication yes
 KbdInteractiveAuthentication no
-AllowUsers {" ".join(_HOMES)}
 UseDNS no
 MaxStartups 100
+"""
+"""What every sshd of the tests is told."""
+_CONFIG = f"""{CONFIG}
+PasswordAuthentication yes
+AllowUsers {" ".join(_HOMES)}
 Subsystem sftp internal-sftp
 Match User {LYING}
     ForceCommand {{folder}}/lies
