@@ -32,24 +32,20 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from generator_profiles._tar import CREATE, LISTING, Judge, below_of, exclude_options, expressions, name_of, root_member
 from pickup_core.api import (
     ARCHIVE_SUFFIX,
     CONTENTS_SUFFIX,
-    STAGING_MARK,
     TAR_ENVIRONMENT,
     Artefact,
-    Judgement,
     Options,
     Output,
     PickupError,
     Terms,
     broken,
-    expression,
-    failure,
     label_options,
     names_in_words,
     output_of,
-    unescaped,
 )
 
 API_VERSION = (1, 0)
@@ -59,12 +55,6 @@ LOOSE = "_files"
 
 log = logging.getLogger("pickup.folder")
 
-_CHANGE = re.compile(r"[^:]+: (.*): (file changed as we read it|File removed before we read it|File shrank by .*)")
-_CHANGED = "changed or vanished while it was read"
-_LOSS = re.compile(r"[^:]+: (.*): (?:Warning: )?((?:Cannot|Read error|Unknown file type).*)")
-_LOSSES_END = "Exiting with failure status due to previous errors"
-_GONE = "Cannot stat: No such file or directory"
-_DENIED = "Permission denied"
 _DATABASES = {
     "PG_VERSION": "PostgreSQL",
     "ibdata1": "MySQL or MariaDB",
@@ -112,7 +102,7 @@ class Config(Options):
     @field_validator("path")
     @classmethod
     def _names_differ(cls, value: Path | list[Path]) -> Path | list[Path]:
-        names = [_name(path) for path in (value if isinstance(value, list) else [value])]
+        names = [name_of(path) for path in (value if isinstance(value, list) else [value])]
         if not names:
             raise ValueError("names no folder")
         if ".." in names:
@@ -132,11 +122,11 @@ class Config(Options):
     @model_validator(mode="after")
     def _patterns_can_match(self) -> "Config":
         for pattern in (*self.exclude, *self.may_change):
-            if all(_below(pattern, path) is None for path in self.paths):
+            if all(below_of(pattern, path) is None for path in self.paths):
                 raise ValueError(f"pattern {pattern!r} matches nothing below {', '.join(map(str, self.paths))}")
         for pattern in self.exclude:
             for path in self.paths:
-                _tar_patterns(pattern, path)
+                exclude_options(pattern, path)
         return self
 
 
@@ -154,7 +144,7 @@ class _Archive:
 
 
 def run(config: Config, folder: Path) -> Iterator[Artefact]:
-    options = ["--utc", "-vv", "--full-time", *label_options(config.program)]
+    options = [*LISTING, *label_options(config.program)]
     there, notes = _paths_there(config)
     for note in notes:
         log.info("%s", note)
@@ -163,7 +153,7 @@ def run(config: Config, folder: Path) -> Iterator[Artefact]:
             try:
                 archives = stack.enter_context(_archives(path, config))
             except PickupError as error:  # costs this folder; the others of this entry are saved
-                yield Artefact(_name(path) + ARCHIVE_SUFFIX, broken(error))
+                yield Artefact(name_of(path) + ARCHIVE_SUFFIX, broken(error))
                 continue
             for archive in archives:
                 yield from _archived(archive, config, options, folder / "contents")
@@ -178,12 +168,12 @@ def check(config: Config) -> Iterator[str]:
         with _archives(path, config) as archives:
             if config.program == ["tar"] and not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
                 raise PickupError(f"{path} cannot be read by this user", hint="run as root, or see `program`")
-            whole = _Archive(_name(path), path, [_root_member(path)], archives[0].place)
+            whole = _Archive(name_of(path), path, [root_member(path)], archives[0].place)
             for pattern in config.exclude:
-                if _below(pattern, path) is not None:
+                if below_of(pattern, path) is not None:
                     matches = names_in_words(_excluded(config, whole, pattern)) or "nothing"
                     yield f"exclude {pattern!r} matches {matches} in {path}"
-            yield from _databases_below(path, _expressions(config.exclude, path))
+            yield from _databases_below(path, expressions(config.exclude, path))
 
 
 def _archived(archive: _Archive, config: Config, options: Sequence[str], contents: Path) -> Iterator[Artefact]:
@@ -239,7 +229,7 @@ def _archives(path: Path, config: Config) -> Iterator[list[_Archive]]:
             if not isinstance(error, PermissionError) or config.split or config.require_mount or os.geteuid() == 0:
                 raise PickupError(f"{path} cannot be read: {error.strerror}") from error
             # else `program` may be allowed what we are not, or tar will say so
-        yield archives or [_Archive(_name(path), path, [_root_member(path)], place)]
+        yield archives or [_Archive(name_of(path), path, [root_member(path)], place)]
 
 
 @contextlib.contextmanager
@@ -290,7 +280,7 @@ def _split(path: Path, place: Path | None, config: Config) -> list[_Archive]:
     """Give an archive for each subfolder, and one for what lies beside them."""
     with os.scandir(path) as found:
         items = sorted(found, key=lambda item: item.name)
-    excluded, device = _expressions(config.exclude, path), path.stat().st_dev
+    excluded, device = expressions(config.exclude, path), path.stat().st_dev
     items = [item for item in items if not any(pattern.match(item.name) for pattern in excluded)]
     folders: list[str] = []
     beside: list[str] = []
@@ -302,7 +292,7 @@ def _split(path: Path, place: Path | None, config: Config) -> list[_Archive]:
     loose = LOOSE
     while loose in folders:
         loose = f"_{loose}"
-    root, prefix = _root_member(path), f"{_name(path)}/" if len(config.paths) > 1 else ""
+    root, prefix = root_member(path), f"{name_of(path)}/" if len(config.paths) > 1 else ""
     archives = [_Archive(prefix + name, path, [f"{root}/{name}"], place) for name in folders]
     members = [root, *(f"{root}/{name}" for name in beside)]
     return [*archives, _Archive(prefix + loose, path, members, place, recurse=False)]
@@ -325,125 +315,27 @@ def _check_path(path: Path, config: Config) -> None:
                 raise PickupError(f"{path} is empty", hint="is it mounted? If it may be empty, say allow_empty=True")
 
 
-def _name(path: Path) -> str:
-    return path.name or "root"
-
-
-def _root_member(path: Path) -> str:
-    """Give the name that the folder itself has in its archive."""
-    return path.name or "."
-
-
 def _tar(config: Config, archive: _Archive, exclude: Sequence[str], options: Sequence[str]) -> Output:
     """Give the output of tar that makes an archive. Names are handed over by its input, so none can be taken for an
     option.
     """
-    command = [*config.program, "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--sparse"]
-    command += ["--xattrs", "--xattrs-include=*", "--quoting-style=escape"]
+    command = [*config.program, *CREATE]
     command += [f"--directory={archive.path.parent}"] * (archive.place is None)
-    command += [option for pattern in exclude for option in _tar_patterns(pattern, archive.path)]
+    command += [option for pattern in exclude for option in exclude_options(pattern, archive.path)]
     command += ["--exclude-caches"] * config.exclude_caches + ["--one-file-system"] * config.one_file_system
     command += [f"--exclude-tag={name}" for name in config.exclude_if_present]
-    command += [f"--exclude-tag-all={STAGING_MARK}"]  # else an archive could hold itself
     command += ["--no-recursion"] * (not archive.recurse)
     command += [*options, "--null", "--verbatim-files-from", "--files-from=-"]
     names = b"".join(os.fsencode(name) + b"\0" for name in archive.members)
     terms = Terms(env=TAR_ENVIRONMENT, stdin=names, cwd=archive.place)
-    return output_of(command, judge=_Judge(config, archive), terms=terms)
+    return output_of(command, judge=_judge(config, archive), terms=terms)
 
 
-class _Judge:
-    """Tells what tar's status and messages mean for the archive."""
+def _judge(config: Config, archive: _Archive) -> Judge:
+    def is_folder(member: str) -> bool:
+        return os.path.isdir(archive.path.parent / member)
 
-    def __init__(self, config: Config, archive: _Archive) -> None:
-        self._config = config
-        self._archive = archive
-        self._expected = _expressions(config.may_change, archive.path)
-
-    def __call__(self, status: int, lines: Sequence[str]) -> Judgement:
-        is_loss = status == 2 and any(line.endswith(_LOSSES_END) for line in lines)
-        if status not in (0, 1) and not is_loss:
-            raise failure(self._config.program[0], status, lines)
-        changes = [(found[1], found[2]) for line in lines if (found := _CHANGE.match(line))]
-        losses = [(found[1], found[2]) for line in lines if is_loss and (found := _LOSS.match(line))]
-        root = _root_member(self._archive.path)
-        if any(unescaped(name) == root for name, _ in losses) or (is_loss and not losses):
-            raise failure(self._config.program[0], status, lines)
-        changes += [(name, reason) for name, reason in losses if reason == _GONE]  # since the folder was listed
-        changes = [(name, reason) for name, reason in changes if not self._is_new_or_gone_within(name, reason)]
-        changed = [name for name, _ in changes if not self._may_change(name)]
-        expected = [name for name, _ in changes if self._may_change(name)]
-        if expected:
-            log.info("%s: %s, as it may: %s", self._archive.name, _CHANGED, names_in_words(expected))
-        unread = [(name, reason) for name, reason in losses if reason != _GONE]
-        warnings = [f"{_CHANGED}: {names_in_words(changed)}"] if changed else []
-        if self._config.unreadable == "warn":
-            return Judgement(warnings=(*warnings, *_unread(unread)))
-        hint = '\nHint: exclude it, or say unreadable="warn"' if all(_DENIED in reason for _, reason in unread) else ""
-        return Judgement(tuple(warnings), tuple(sentence + hint for sentence in _unread(unread)))
-
-    def _is_new_or_gone_within(self, name: str, reason: str) -> bool:
-        """Tell whether it is a folder that has changed: a name came or went in it."""
-        return reason.startswith("file changed") and os.path.isdir(self._archive.path.parent / unescaped(name))
-
-    def _may_change(self, name: str) -> bool:
-        below = unescaped(name).partition("/")[2]
-        return any(pattern.match(below) for pattern in self._expected)
-
-
-def _unread(found: Sequence[tuple[str, str]]) -> list[str]:
-    return [f"could not be read: {names_in_words([f'{name} ({reason})' for name, reason in found])}"] if found else []
-
-
-def _below(pattern: str, path: Path) -> str | None:
-    """Give a pattern relative to a folder, with a leading `/` but for one that matches a name at any depth: None where
-    it leads elsewhere, or to the folder itself.
-    """
-    parts = [part for part in pattern.split("/") if part not in ("", ".")]
-    if pattern.startswith("/"):
-        home = path.parts[1:]
-        if tuple(parts[: len(home)]) != home:
-            return None
-        del parts[: len(home)]
-    if not parts or ".." in parts:
-        return None
-    return "/" * ("/" in pattern) + "/".join(parts)
-
-
-def _expressions(patterns: Sequence[str], path: Path) -> list[re.Pattern[str]]:
-    """Give the expressions for those patterns that can match below a folder; they match paths relative to it."""
-    return [expression(below) for pattern in patterns if (below := _below(pattern, path)) is not None]
-
-
-def _tar_patterns(pattern: str, path: Path) -> list[str]:
-    """Give tar's options for an exclude pattern; none for one that leads elsewhere.
-
-    Tar knows two kinds of `*`, but not both in one pattern. Raises `ValueError` where that would be needed, and where
-    the pattern would leave out the whole folder.
-    """
-    below = _below(pattern, path)
-    if below is None:
-        return []
-    anywhere, below = not below.startswith("/"), below.lstrip("/")
-    if below.startswith("**/"):
-        below, anywhere = below[3:], True
-    if below.endswith("/**"):
-        below = below[:-1]
-    if below == "**":
-        below = "*"
-    first = below.partition("/")[0]
-    if anywhere and path.name and expression(first).match(path.name):
-        raise ValueError(f"pattern {pattern!r} also matches the folder {path} itself; write it with its absolute path")
-    crosses = "**" in below
-    if crosses and re.search(r"[?\[]|(?<!\*)\*(?!\*)", below):
-        raise ValueError(
-            f"pattern {pattern!r} has ** between other wildcards, which tar cannot do; write it as several"
-        )
-    start = "" if anywhere else re.sub(r"([*?\[\\])", r"\\\1", _root_member(path)) + "/"
-    variants = [below.replace("**", "*"), below.replace("/**/", "/").replace("**", "*")] if crosses else [below]
-    slash = "--wildcards-match-slash" if crosses else "--no-wildcards-match-slash"
-    anchor = "--no-anchored" if anywhere else "--anchored"
-    return ["--wildcards", anchor, slash, *(f"--exclude={start}{variant}" for variant in dict.fromkeys(variants))]
+    return Judge(config.program[0], archive.name, archive.path, config.may_change, config.unreadable, is_folder)
 
 
 def _excluded(config: Config, archive: _Archive, pattern: str) -> list[str]:
