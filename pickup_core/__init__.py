@@ -11,6 +11,7 @@ What profiles see, through `api` alone:
     store         the contract of a target                  patterns      of files and of names, one meaning each
     archive       GNU tar, and its lists of contents        errors        the exceptions and the exit codes
     wording       sizes, times, lists as people read them   trust         what nobody else may be able to change
+    ssh           how the program ssh is started
 
 The config, and what stands in it:
 

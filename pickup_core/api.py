@@ -1,6 +1,6 @@
 """The one module that a profile imports. What stands here keeps its meaning as long as the major version stays."""
 
-from pickup_core.archive import TAR_ENVIRONMENT, label_options, unescaped
+from pickup_core.archive import TAR_ENVIRONMENT, label_options, read_listing, unescaped
 from pickup_core.artefact import (
     ARCHIVE_SUFFIX,
     CONTENTS_SUFFIX,
@@ -17,6 +17,7 @@ from pickup_core.options import HOST, Options, remote_path
 from pickup_core.patterns import expression, names_matching
 from pickup_core.process import Output, Terms, failure, feed, output_of, require_program, text_of
 from pickup_core.secret import Secret, secret_command, secret_credential, secret_env, secret_file
+from pickup_core.ssh import ssh_command
 from pickup_core.store import BLOCK, Item, Store
 from pickup_core.system_user import acting_as, other_user
 from pickup_core.trust import others_may_write, read_trusted, way_to
@@ -62,6 +63,7 @@ __all__ = [
     "other_user",
     "others_may_write",
     "output_of",
+    "read_listing",
     "read_trusted",
     "remote_path",
     "require_program",
@@ -70,6 +72,7 @@ __all__ = [
     "secret_env",
     "secret_file",
     "short_line",
+    "ssh_command",
     "text_of",
     "unescaped",
     "way_to",

@@ -44,6 +44,7 @@ from pickup_core.api import (
     Terms,
     output_of,
     remote_path,
+    ssh_command,
     text_of,
 )
 from target_profiles._rsync_answers import Found, judged, listed
@@ -123,18 +124,8 @@ class Config(Options):
 
     @property
     def ssh_command(self) -> list[str]:
-        """The words with which rsync starts SSH: it asks nobody, and trusts no key that is not known."""
-        seconds = self.connect_timeout
-        words = ["ssh", "-T", "-x", "-a", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
-                 "-o", f"ConnectTimeout={seconds}", "-o", f"ServerAliveInterval={seconds}",
-                 "-o", "ServerAliveCountMax=3", "-o", "ClearAllForwardings=yes"]  # fmt: skip
-        if self.port is not None:
-            words += ["-p", str(self.port)]
-        if self.key_file is not None:
-            words += ["-o", "IdentitiesOnly=yes", "-o", f"IdentityFile={_for_ssh(self.key_file)}"]
-        if self.known_hosts is not None:
-            words += ["-o", f"UserKnownHostsFile={_for_ssh(self.known_hosts)}", "-o", "GlobalKnownHostsFile=/dev/null"]
-        return words
+        """The words with which rsync starts SSH."""
+        return ssh_command(self.port, self.key_file, self.known_hosts, self.connect_timeout)
 
 
 def check(config: Config) -> Iterator[str]:
@@ -304,9 +295,3 @@ def _rules(paths: Collection[str], more: Collection[str] = ()) -> list[str]:
         if not all(_NAME.fullmatch(name) and name not in (".", "..") for name in path.split("/")):
             raise StoreError(f"{path!r} is no path that Pickup stores anything at")
     return [*(f"--include=/{each}" for each in (*admitted, *more)), "--exclude=*"]
-
-
-def _for_ssh(path: Path) -> str:
-    """Give a path as ssh's options have it: quoted, and without its own signs."""
-    text = str(path).replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
