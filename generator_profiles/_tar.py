@@ -103,6 +103,16 @@ def expressions(patterns: Sequence[str], path: PurePath) -> list[re.Pattern[str]
     return [expression(below) for pattern in patterns if (below := below_of(pattern, path)) is not None]
 
 
+def see_that_patterns_match(exclude: Sequence[str], may_change: Sequence[str], paths: Sequence[PurePath]) -> None:
+    """Raise `ValueError` where a pattern matches nothing below any of the paths, or tar cannot exclude it."""
+    for pattern in (*exclude, *may_change):
+        if all(below_of(pattern, path) is None for path in paths):
+            raise ValueError(f"pattern {pattern!r} matches nothing below {', '.join(map(str, paths))}")
+    for pattern in exclude:
+        for path in paths:
+            exclude_options(pattern, path)
+
+
 def exclude_options(pattern: str, path: PurePath) -> list[str]:
     """Give tar's options for an exclude pattern; none for one that leads elsewhere.
 

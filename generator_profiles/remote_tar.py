@@ -27,7 +27,15 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from generator_profiles._tar import CREATE, LISTING, Judge, below_of, exclude_options, name_of, root_member
+from generator_profiles._tar import (
+    CREATE,
+    LISTING,
+    Judge,
+    exclude_options,
+    name_of,
+    root_member,
+    see_that_patterns_match,
+)
 from pickup_core.api import (
     ARCHIVE_SUFFIX,
     CONTENTS_SUFFIX,
@@ -118,12 +126,7 @@ class Config(Options):
 
     @model_validator(mode="after")
     def _patterns_can_match(self) -> "Config":
-        for pattern in (*self.exclude, *self.may_change):
-            if all(below_of(pattern, path) is None for path in self.paths):
-                raise ValueError(f"pattern {pattern!r} matches nothing below {', '.join(map(str, self.paths))}")
-        for pattern in self.exclude:
-            for path in self.paths:
-                exclude_options(pattern, path)
+        see_that_patterns_match(self.exclude, self.may_change, self.paths)
         return self
 
 

@@ -14,8 +14,8 @@ _STATUS = re.compile(r"status code: (\d{3}[^:]*)")
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList, and Azure's of the same meaning
 _HINTS = {
-    "InvalidAccessKeyId": "compare access_key with the keys of the account",
-    "SignatureDoesNotMatch": "compare secret_key with the one that belongs to access_key",
+    "InvalidAccessKeyId": "compare access_key_id with the keys of the account",
+    "SignatureDoesNotMatch": "compare secret_access_key with the one that belongs to access_key_id",
     "AuthenticationFailed": "compare account and account_key",
     "AccessDenied": "may this key do that, in this bucket and prefix? See its policy",
     "AuthorizationPermissionMismatch": "may this account do that, in this container?",

@@ -5,11 +5,13 @@ Example entry::
     dict(
         name="offsite",
         profile="object_store",
-        config=dict(url="s3://backups/web", region="eu-central-1", access_key="AKIA...", secret_key="..."),
+        config=dict(
+            url="s3://backups/web", region="eu-central-1", access_key_id="AKIA...", secret_access_key="..."
+        ),
         retention=dict(daily=7, weekly=4, monthly=12),
     )
 
-The secret key is best kept in a file of its own: ``secret_key=secret_file("s3.secret")``. Without keys, those of the
+The secret is best kept in a file of its own: ``secret_access_key=secret_file("s3.secret")``. Without keys, those of the
 environment are taken (``AWS_ACCESS_KEY_ID`` and its like), or those that the platform gives to a machine of its own.
 
 ``endpoint`` names the server of any other store that speaks S3: Ceph, MinIO, Garage, SeaweedFS, a provider's. The
@@ -47,9 +49,9 @@ class Config(Options):
     """The server, where it is not that of Amazon, Google or Azure: `https://s3.example.org`."""
     region: str | None = None
     """The bucket's region, for S3; stores that know none take any."""
-    access_key: str | None = None
+    access_key_id: str | None = None
     """The id of the S3 access key."""
-    secret_key: Secret | None = None
+    secret_access_key: Secret | None = None
     """The secret of the S3 access key."""
     account: str | None = None
     """The Azure storage account."""
@@ -72,12 +74,12 @@ class Config(Options):
         kind = self.url.partition(":")[0]
         if {".", ".."} & set(self.url.split("/")):
             raise ValueError("has . or .. in its url; write the prefix without")
-        for name, of in (("region", "s3"), ("access_key", "s3"), ("secret_key", "s3"), ("account", "az"),
+        for name, of in (("region", "s3"), ("access_key_id", "s3"), ("secret_access_key", "s3"), ("account", "az"),
                          ("account_key", "az"), ("service_account", "gs")):  # fmt: skip
             if getattr(self, name) is not None and kind != of:
                 raise ValueError(f"has {name}, which is for {of}://")
-        if (self.access_key is None) != (self.secret_key is None):
-            raise ValueError("has one of access_key and secret_key, and needs both or none")
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("has one of access_key_id and secret_access_key, and needs both or none")
         if kind == "az" and self.account is None:
             raise ValueError("needs an account, as every az:// does")
         return self
@@ -273,11 +275,11 @@ def _new_client(config: Config, patience: float) -> Any:
                               "retry_config": {"max_retries": 3, "retry_timeout": 4 * seconds}}  # fmt: skip
     if config.endpoint is not None:
         common["endpoint"] = config.endpoint
-    secret = config.secret_key or config.account_key
+    secret = config.secret_access_key or config.account_key
     settings: dict[str, Any]
     make: Any = S3Store
     if kind == "s3":
-        settings = {"region": config.region, "access_key_id": config.access_key,
+        settings = {"region": config.region, "access_key_id": config.access_key_id,
                     "secret_access_key": secret and secret.reveal(),
                     "virtual_hosted_style_request": config.virtual_hosted or None}  # fmt: skip
     elif kind == "gs":

@@ -229,38 +229,28 @@ def test_what_is_no_whole_archive_is_not_stored(tmp_path: Path, host: RsyncHost,
     assert any(text in ran.messages[0] for text in ("status 2", "is no whole archive", "its last lines are missing"))
 
 
+def fake_ssh(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Let ssh be a script, which may go on with the real one."""
+    path = folder / "bin/ssh"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
+
+
 @pytest.mark.parametrize("sudo", [False, True])
 def test_tar_is_run_with_sudo_where_that_is_asked_for(
-    tmp_path: Path, host: RsyncHost, scratch: Path, sudo: bool
+    tmp_path: Path, host: RsyncHost, scratch: Path, monkeypatch: pytest.MonkeyPatch, sudo: bool
 ) -> None:
-    source = fill(tmp_path / "www", "file")
-    seen = tmp_path / "seen"
-    script = f'echo "sudo=$SUDO TAR_OPTIONS=$TAR_OPTIONS" >> {seen}; exec tar "$@"'
-    (tmp_path / "bin").mkdir()
-    sudo_program = tmp_path / "bin/sudo"
-    sudo_program.write_text('#!/bin/sh\ntest "$1" = -n || exit 9\nshift\nSUDO=yes exec "$@"\n')
-    sudo_program.chmod(0o755)
-    program = fake_tar(tmp_path, script)
-    with _in_the_path_of_root(tmp_path / "bin"):
-        produced = produce("remote_tar", answered(host, source, program=program, sudo=sudo), scratch)
-        assert produced.failures == {}
+    """The other host is this one, for the sudo there has to be one of ours."""
+    source, seen = fill(tmp_path / "www", "file"), tmp_path / "seen"
+    fake_ssh(tmp_path, monkeypatch, 'for word; do :; done; SUDO= TAR_OPTIONS=--totals exec sh -c "$word"')
+    (tmp_path / "bin/sudo").write_text('#!/bin/sh\ntest "$1" = -n || exit 9\nshift\nSUDO=yes exec "$@"\n')
+    (tmp_path / "bin/sudo").chmod(0o755)
+    program = fake_tar(tmp_path, f'echo "sudo=$SUDO TAR_OPTIONS=$TAR_OPTIONS" >> {seen}; exec tar "$@"')
+    produced = produce("remote_tar", answered(host, source, program=program, sudo=sudo), scratch)
+    assert produced.failures == {}
     assert set(seen.read_text().splitlines()) == {f"sudo={'yes' if sudo else ''} TAR_OPTIONS="}
-
-
-class _in_the_path_of_root:  # noqa: N801 - reads as a function
-    """Put the programs of a folder before those of the system, where there is no sudo."""
-
-    def __init__(self, folder: Path) -> None:
-        self._program, self._link = folder / "sudo", Path("/usr/local/bin/sudo")
-
-    def __enter__(self) -> None:
-        self._is_ours = shutil.which("sudo") is None
-        if self._is_ours:
-            self._link.symlink_to(self._program)
-
-    def __exit__(self, *error: object) -> None:
-        if self._is_ours:
-            self._link.unlink()
 
 
 # The way to the host
@@ -314,14 +304,11 @@ def test_a_host_without_a_shell_says_so(closed: Server, tmp_path: Path) -> None:
     assert "127.0.0.1 has no shell: This service allows sftp connections only." in error.message
 
 
-def test_a_shell_that_prints_something_of_its_own_is_named(tmp_path: Path, host: RsyncHost) -> None:
-    rc = Path("~/.bashrc").expanduser()
-    before = rc.read_bytes() if rc.exists() else None
-    rc.write_bytes(b"echo Welcome\n" + (before or b""))
-    try:
-        error = refusal(answered(host, tmp_path))
-    finally:
-        rc.unlink() if before is None else rc.write_bytes(before)
+def test_a_shell_that_prints_something_of_its_own_is_named(
+    tmp_path: Path, host: RsyncHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_ssh(tmp_path, monkeypatch, f'echo Welcome; exec {shutil.which("ssh")} "$@"')
+    error = refusal(answered(host, tmp_path))
     assert "prints something of its own: Welcome" in error.message
     assert "startup files" in error.hint
 

@@ -163,8 +163,8 @@ def refused(target: Target, match: str, hint: str) -> None:
 
 def test_keys_that_are_wrong_are_refused_in_a_sentence(distributed: S3Server) -> None:
     """I6"""
-    refused(target_at(distributed, secret_key="another"), "SignatureDoesNotMatch: ", "compare secret_key")
-    refused(target_at(distributed, user="nobody"), "InvalidAccessKeyId: ", "compare access_key")
+    refused(target_at(distributed, secret_access_key="another"), "SignatureDoesNotMatch: ", "compare secret_access_key")
+    refused(target_at(distributed, user="nobody"), "InvalidAccessKeyId: ", "compare access_key_id")
 
 
 def test_a_bucket_that_is_not_there_is_an_error_and_is_not_made(distributed: S3Server) -> None:
@@ -224,7 +224,7 @@ def test_a_key_that_may_not_know_what_is_absent_does_its_work(distributed: S3Ser
 def test_keys_may_come_from_the_environment(distributed: S3Server, monkeypatch: Any) -> None:
     options = distributed.config("environment")
     target = Target(Config(url=options["url"], endpoint=options["endpoint"], region="us-east-1"))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", options["access_key"])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", options["access_key_id"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     put(target, "web01/file", b"1")
     assert target.listdir("web01") == [Item("file", 1)]
@@ -470,8 +470,8 @@ def test_memory_is_bounded_however_long_a_stream_is(simple: S3Server) -> None:
         {"url": "s3://"},
         {"endpoint": "ftp://example.org"},
         {"endpoint": "https://user:word@example.org"},
-        {"secret_key": None},
-        {"access_key": None},
+        {"secret_access_key": None},
+        {"access_key_id": None},
         {"account": "ours"},
         {"url": "gs://bucket"},
         {"url": "az://container"},
@@ -481,7 +481,9 @@ def test_memory_is_bounded_however_long_a_stream_is(simple: S3Server) -> None:
     ids=repr,
 )
 def test_what_cannot_be_meant_is_refused(wrong: dict[str, Any]) -> None:
-    usual: dict[str, Any] = dict(url="s3://bucket/x", endpoint="https://s3.example.org", access_key="a", secret_key="b")
+    usual: dict[str, Any] = dict(
+        url="s3://bucket/x", endpoint="https://s3.example.org", access_key_id="a", secret_access_key="b"
+    )
     Config(**usual)
     with pytest.raises(ValidationError):
         Config(**{**usual, **wrong})
@@ -489,7 +491,7 @@ def test_what_cannot_be_meant_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_a_place_names_bucket_and_endpoint_and_no_secret() -> None:
     """T28, I6"""
-    config = Config(url="s3://bucket/x", endpoint="https://s3.example.org", access_key="a", secret_key=SECRET)
+    config = Config(url="s3://bucket/x", endpoint="https://s3.example.org", access_key_id="a", secret_access_key=SECRET)
     assert Target(config).place == "s3://bucket/x at https://s3.example.org"
     assert "battery" not in repr(config)
 

@@ -33,7 +33,7 @@ class S3Server:
     def config(self, prefix: str = "", user: str = ALL, **options: Any) -> dict[str, Any]:
         """Give the config of an entry."""
         usual = dict(url=f"s3://{BUCKET}/{prefix}".rstrip("/"), endpoint=self.endpoint, region="us-east-1",
-                     access_key=user, secret_key=SECRET, timeout=20)  # fmt: skip
+                     access_key_id=user, secret_access_key=SECRET, timeout=20)  # fmt: skip
         return {**usual, **options}
 
     def log(self) -> str:
