@@ -236,6 +236,14 @@ def test_the_version_is_told() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"Pickup {__version__}\n", "")
 
 
+def test_the_command_that_is_installed_is_the_same() -> None:
+    installed = Path(sys.executable).with_name("pickup")
+    for arguments, status in ((["--version"], ExitCode.OK), (["--bogus"], ExitCode.CONFIG)):
+        done = subprocess.run([installed, *arguments], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == status
+        assert (done.stdout, done.stderr) == (pickup(*arguments).stdout, pickup(*arguments).stderr)
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], *([command, "--help"] for command in COMMANDS)])
 def test_help_is_told(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
