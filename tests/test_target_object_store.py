@@ -415,7 +415,9 @@ def test_a_server_proves_itself_by_its_certificate(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_of_500_backups_the_right_ones_go(distributed: S3Server, tmp_path: Path) -> None:
     """R3: one listing tells which there are, and foreign files stay."""
-    store_nights(Folder(FolderConfig(path=tmp_path / "local")), tmp_path / "nights", 500)
+    with Folder(FolderConfig(path=tmp_path / "local")) as local:
+        local.create_root()
+        store_nights(local, tmp_path / "nights", 500)
     with relay(distributed.port) as between, through(between, distributed) as target:
         for path in sorted((tmp_path / "local").rglob("*")):
             if path.is_file():
