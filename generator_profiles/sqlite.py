@@ -289,7 +289,7 @@ def _python(user: int | None) -> str:
     found, terms = [], Terms(timeout=_START, user=user)
     for program in (os.path.realpath(sys.executable), "/usr/bin/python3"):
         try:
-            text_of([program, "-I", "-S", "-c", "import sqlite3; print()"], terms)
+            text_of([program, "-I", "-S", "-c", "import sqlite3"], terms)
         except ProcessError as error:
             found.append(error.message)
         else:

@@ -49,8 +49,8 @@ def output_of(
 
 
 def text_of(command: Command, terms: Terms | None = None) -> str:
-    """Give all that a command prints, as text. Raises `ProcessError` as `output_of` does."""
-    with output_of(command, terms=terms) as stream:
+    """Give all that a command prints, as text, which may be nothing. Raises `ProcessError` as `output_of` does."""
+    with output_of(command, allow_empty=True, terms=terms) as stream:
         return b"".join(iter(stream.read, b"")).decode("utf-8", "replace")
 
 

@@ -51,7 +51,8 @@ class Report:
         except AbsentError as error:
             log.info("%s: is not there, as it may be: %s", where, error.message)
         except Exception as error:
-            raise_if_stopped()
+            if not even_if_stopped:
+                raise_if_stopped()
             log.debug("%s: %s", where, type(error).__name__, exc_info=True)
             sentence = f"{part}: {explained(error)}" if part else explained(error)
             self.fail(where, sentence, outcome, error.exit_code if isinstance(error, PickupError) else None)

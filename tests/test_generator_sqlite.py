@@ -448,7 +448,7 @@ def plant_journal(database: Path, victim: Path) -> None:
 
 
 def shared_temporary_folders() -> set[str]:
-    return {name for name in os.listdir("/var/tmp") if name.startswith("pickup-")}
+    return {name for name in os.listdir("/var/tmp") if re.fullmatch("pickup-[a-z0-9_]{8}", name)}
 
 
 def left_since(before: set[str]) -> set[str]:

@@ -310,6 +310,7 @@ def test_a_dump_without_its_last_lines_fails_though_its_program_is_content(size:
 
 def test_all_that_a_command_prints_comes_as_text() -> None:
     assert text_of(["printf", r"tea\n\377"]) == "tea\n\ufffd"
+    assert text_of(["true"]) == ""
     assert text_of(["cat"], Terms(stdin=b"x" * BLOCK * 2)) == "x" * BLOCK * 2
     with pytest.raises(ProcessError, match="false ended with status 1"):
         text_of(["false"])

@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.aging import copied_to, moment_of, nights
-from tests.end_to_end.command import JOB, Site, end, folder_entry, is_running, shell_entry, target_entry, wait_until
+from tests.end_to_end.command import (
+    JOB,
+    Code,
+    Site,
+    end,
+    folder_entry,
+    is_running,
+    shell_entry,
+    target_entry,
+    wait_until,
+)
 
 RANDOM_KILLS = 40
 RANDOM_SIGNALS = 12
@@ -236,6 +246,33 @@ def test_a_run_that_is_stopped_while_it_publishes_takes_back_what_it_brought(
     assert site.listed() == [(good, "complete")]
     site.run("verify", "all")
     site.run("-q")
+
+
+CLEARS_UP = """
+from pathlib import Path
+from pickup_core.api import text_of
+HERE = Path(__file__).parent
+def clear_up():
+    text_of(["touch", str(HERE / "cleared")])
+    text_of(["sh", "-c", "exit 3"])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_stopped_calls_what_clears_up(site: Site, number: signal.Signals) -> None:
+    """K1: and what goes wrong there is told too."""
+    flag = site.folder / "flag"
+    entry = {**shell_entry(f"touch {flag}; sleep 1000"), "after": Code("clear_up")}
+    site.configure([entry], head=CLEARS_UP)
+    process = site.start("-q")
+    wait_until(flag.exists, "the child is at work")
+    process.send_signal(number)
+    result = site.finish(process)
+    assert result.status == 128 + number
+    assert (site.folder / "cleared").exists()
+    assert "(command): after failed: sh ended with status 3" in result.err
+    assert result.err.endswith(f"ERROR: stopped by {number.name}; what was not finished is removed\n")
+    assert not list(site.staging.iterdir())
 
 
 @pytest.mark.timeout(600)
