@@ -20,7 +20,7 @@ import pytest
 from tests.end_to_end.aging import copied_to, moment_of
 from tests.end_to_end.command import JOB, PICKUP, Code, Site
 from tests.servers.ftpd import certificate
-from tests.servers.mariadb import mariadb
+from tests.servers.mariadb import forget_template, mariadb
 from tests.servers.postgres import PASSWORD, PostgresServer, postgres_server
 from tests.servers.running import not_for_this_user
 from tests.test_docs import DOCS, examples_of
@@ -204,9 +204,18 @@ def test_postgresql_from_another_machine_is_believed_by_its_certificate_alone(
             assert not site.names()
 
 
+@contextmanager
+def _forgetting() -> Iterator[None]:
+    """Remove what a server was made from when it has ended."""
+    try:
+        yield
+    finally:
+        forget_template()
+
+
 def test_the_page_about_mariadb(site: Site, work: Path) -> None:
     """Debian's set-up with no option at all, the users for backups, one database and one table."""
-    with mariadb() as server:
+    with _forgetting(), mariadb() as server:
         machine = Machine(site, work, "back-up-mysql.rst", server.folder, "/run/mysqld")
         (server.folder / "mysqld.sock").symlink_to("s.sock")
         server.run("CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY, what TEXT)",
