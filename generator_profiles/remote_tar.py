@@ -43,6 +43,7 @@ from pickup_core.api import (
     TAR_ENVIRONMENT,
     Artefact,
     Judgement,
+    Listed,
     Options,
     PickupError,
     Terms,
@@ -223,13 +224,16 @@ class _Judge:
         return judgement
 
     def _is_empty(self) -> bool:
-        with self._contents.open("rb") as lines:
-            first = [line.type for line in itertools.islice(read_listing(lines), 2)]
-        return first == ["d"]
+        return [line.type for line in itertools.islice(self._listed(), 2)] == ["d"]
 
     def _is_folder(self, member: str) -> bool:
-        with self._contents.open("rb") as lines:
-            return any(line.type == "d" and line.name == member for line in read_listing(lines))
+        return any(line.type == "d" and line.name == member for line in self._listed())
+
+    def _listed(self) -> Iterator[Listed]:
+        """Give the list of contents; nothing where there is none, because what came is no whole archive."""
+        if self._contents.exists():
+            with self._contents.open("rb") as lines:
+                yield from read_listing(lines)
 
 
 def _see_that_it_came_through(config: Config, status: int, lines: Sequence[str]) -> None:

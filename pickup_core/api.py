@@ -1,6 +1,6 @@
 """The one module that a profile imports. What stands here keeps its meaning as long as the major version stays."""
 
-from pickup_core.archive import TAR_ENVIRONMENT, label_options, read_listing, unescaped
+from pickup_core.archive import TAR_ENVIRONMENT, Listed, label_options, read_listing, unescaped
 from pickup_core.artefact import (
     ARCHIVE_SUFFIX,
     CONTENTS_SUFFIX,
@@ -37,6 +37,7 @@ __all__ = [
     "Artefact",
     "Item",
     "Judgement",
+    "Listed",
     "NoRootError",
     "Options",
     "Output",

@@ -49,11 +49,11 @@ class TestContract(GeneratorContract):
     @pytest.fixture
     def good(self, sources: Path, host: RsyncHost) -> Sample:
         fill(sources / "www", "index.html", "css/site.css", "\N{SNOWMAN} and\nmore")
-        fill(sources / "-mail $HOME; 'x'", "anna/inbox")
-        (sources / "-mail $HOME; 'x'" / "link").symlink_to("anna")
+        home = fill(sources / "-it's; `false` $(exit 1) \\n\n* \"" / "-mail $HOME; 'x'", "anna/inbox")
+        (home / "link").symlink_to("anna")
         strange = b"-mail $HOME; 'x'"
         return Sample(
-            answered(host, sources / "www", sources / "-mail $HOME; 'x'"),
+            answered(host, sources / "www", home),
             {
                 "www.tar": {
                     b"www": None,
@@ -216,10 +216,16 @@ def test_a_file_that_cannot_be_read_is_a_loss_or_a_warning(tmp_path: Path, host:
     assert run_entry(tmp_path, "remote_tar", {**config, "unreadable": "warn"}).exit_code == ExitCode.WARNINGS
 
 
-@pytest.mark.parametrize(
-    "script", ["exit 2", 'tar "$@" | head -c 5000; exit 0', "head -c 20000 /dev/zero | tr '\\0' x"]
-)
+CUTS = [
+    f'tar "$@" | head -c {size}; {more}exit {status}'
+    for size in (5000, 20_000)
+    for status, more in ((0, ""), (1, "echo 'tar: www/file: file changed as we read it' >&2; "))
+]
+
+
+@pytest.mark.parametrize("script", ["exit 2", "head -c 20000 /dev/zero | tr '\\0' x", *CUTS])
 def test_what_is_no_whole_archive_is_not_stored(tmp_path: Path, host: RsyncHost, script: str) -> None:
+    """T2, G2: also where tar has named a file, which is looked up in a list of contents that is gone by then."""
     source = fill(tmp_path / "www", "file")
     (source / "large").write_bytes(os.urandom(100_000))
     script = f'case "$*" in *--create*) {script};; *) exec tar "$@";; esac'
