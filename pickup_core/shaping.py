@@ -1,22 +1,29 @@
-"""Shaping: what the keys `optional`, `retries` and `bandwidth` of a target's entry make of its store. No profile knows
-of them.
+"""Shaping: what the keys `optional`, `retries` and `bandwidth` of a target's entry make of its store, and over how many
+connections it is served. No profile knows of it.
 """
 
 import contextlib
+import hashlib
 import logging
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from pickup_core.artefact import Readable
-from pickup_core.errors import AbsentError, NoRootError, PickupError, UnreachableError
+from pickup_core.errors import AbsentError, NoRootError, PickupError, StoreError, UnreachableError, raise_if_stopped
 from pickup_core.report import explained
 from pickup_core.store import BLOCK, Item, Store, files_in, walk
+from pickup_core.together import together
+from pickup_core.wording import in_words
 
 _PASSING = (UnreachableError, ConnectionError, TimeoutError)
 _LONGEST_PAUSE = 60
 _CREDIT = 1.0  # seconds of silence that may be made up for
+_NAP = 0.5  # seconds after which a pause looks up whether a signal came
+_LARGE = 4 * 2**20  # bytes: less than that is soon sent again
 
 log = logging.getLogger("pickup.shaping")
 
@@ -25,9 +32,11 @@ Result = TypeVar("Result")
 
 class Shaped(Store):
     """A store that tries again, so many times, what failed because the place could not be reached, and moves at most
-    `bandwidth` KiB a second.
+    `bandwidth` KiB a second. An upload goes on with the files that are not there yet, and within a large file where the
+    store can do that.
 
-    What reads a stream of others is tried again only where that can be read from its beginning once more.
+    What reads a stream of others is tried again only where that can be read from its beginning once more. Every stream
+    ends where the run was stopped.
 
     Where it is `optional`, a place that is not there when it is opened or first listed is an `AbsentError`. Its root is
     not made: what lies where a disk is not mounted is none.
@@ -42,6 +51,7 @@ class Shaped(Store):
         self._retries = retries
         self._optional = optional
         self._is_met = False
+        self._is_over = threading.Event()  # shared by all connections: what failed at one of them ends the others
         store.bandwidth = bandwidth
         self._pace = _Pace(bandwidth * 1024) if bandwidth and not store.keeps_bandwidth else None
         self.takes_streams = store.takes_streams
@@ -75,41 +85,77 @@ class Shaped(Store):
     @contextlib.contextmanager
     def get(self, path: str) -> Iterator[Readable]:
         with contextlib.ExitStack() as stack:
-            yield self._paced(self._again(lambda: stack.enter_context(self._store.get(path))))
+            yield self._shaped(self._again(lambda: stack.enter_context(self._store.get(path))))
 
     def put(self, path: str, stream: Readable) -> None:
-        start = _start_of(stream)
-
-        def anew() -> None:
-            self._store.delete(path)
-            stream.seek(start)  # type: ignore[attr-defined]
-
-        if start is None:
-            self._store.put(path, self._paced(stream))
-        else:
-            self._again(lambda: self._store.put(path, self._paced(stream)), anew)
+        self._put(self._store, path, stream)
 
     def commit(self, path: str, data: bytes) -> None:
         self._again(lambda: self._store.commit(path, data), lambda: self._store.delete(path))
 
-    def put_folder(self, folder: Path, path: str) -> None:
-        """Store the files of a folder: in one call where the place can do that, and else, or once that broke off, those
-        that are not whole there one by one.
+    def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
+        """Store the files of a folder: in one call where the place can do that, and else one by one, over as many
+        connections as the store may have.
         """
-        whole: Collection[str] = ()
+        there = set(without)
+
+        def go_on() -> None:
+            there.update(self._whole(folder, path))
+
         if self._pace is None and type(self._store).put_folder is not Store.put_folder:
+            self._again(lambda: self._store.put_folder(folder, path, there), go_on)
+        elif self._store.connections == 1:
+            super().put_folder(folder, path, there)
+        else:
+            self._put_at_once([each for each in files_in(folder) if each[0] not in there], path)
+
+    def _put_at_once(self, files: list[tuple[str, Path]], path: str) -> None:
+        """Store files over several connections, the largest first. The first failure ends all of them."""
+        left = deque(sorted(files, key=lambda each: -each[1].stat().st_size))
+
+        def work(store: Store) -> None:
             try:
-                self._store.put_folder(folder, path)
+                while not self._is_over.is_set():
+                    name, file = left.popleft()
+                    with file.open("rb") as stream:
+                        self._put(store, f"{path}/{name}", stream)
+            except IndexError:  # nothing is left
                 return
-            except _PASSING as error:
-                if not self._retries:
-                    raise
-                log.info("%s: %s; it goes on with what is missing there", self._label, _sentence(error))
-            whole = self._again(lambda: self._whole(folder, path))
-        for name, file in files_in(folder):
-            if name not in whole:
-                with file.open("rb") as stream:
-                    self.put(f"{path}/{name}", stream)
+            except BaseException:
+                self._is_over.set()
+                raise
+
+        def work_anew() -> None:
+            store = type(self._store)(self._store.config)
+            store.bandwidth = self._store.bandwidth
+            with contextlib.ExitStack() as stack:
+                self._again(lambda: stack.enter_context(store))
+                work(store)
+
+        count = min(self._store.connections, len(left))
+        others = {f"{self._label}, connection {number}": work_anew for number in range(2, count + 1)}
+        try:
+            together({self._label: lambda: work(self._store), **others})
+        finally:
+            self._is_over.clear()
+
+    def _put(self, store: Store, path: str, stream: Readable) -> None:
+        """Store a file over the connection of a store, and go on with it over a new one where that breaks."""
+        start, write = _start_of(stream), store.put
+
+        def go_on() -> None:
+            nonlocal write
+            assert start is not None
+            there = self._part(store, path, stream, start)
+            write = store.append if there else store.put
+            if not there:
+                store.delete(path)
+            stream.seek(start + there)  # type: ignore[attr-defined]
+
+        if start is None:
+            store.put(path, self._shaped(stream))
+        else:
+            self._again(lambda: write(path, self._shaped(stream)), go_on)
 
     def _whole(self, folder: Path, path: str) -> list[str]:
         """Give the local files that are there with their size, and delete what is there of the others."""
@@ -121,6 +167,26 @@ class Shaped(Store):
                 self._store.delete(f"{path}/{name}")
         return whole
 
+    def _part(self, store: Store, path: str, stream: Readable, start: int) -> int:
+        """Give how many bytes of a file are there that need not be sent again. They are believed where they have the
+        SHA-256 of what the stream has given, and only asked about where they are many.
+        """
+        folder, _, name = path.rpartition("/")
+        try:
+            size = {item.name: item.size for item in store.listdir(folder)}.get(name) or 0
+            if size < _LARGE or not store.can_append():
+                return 0
+            stream.seek(start)  # type: ignore[attr-defined]
+            is_ours = _sha256(self._shaped(stream), size) == store.sha256(path)
+        except _PASSING:
+            raise
+        except (OSError, PickupError) as error:  # an account that may not read, for one
+            log.debug("%s: %s begins anew: %s", self._label, path, explained(error))
+            return 0
+        if is_ours:
+            log.info("%s: %s goes on after %s", self._label, path, in_words(size))
+        return size if is_ours else 0
+
     def _meet(self, call: Callable[[], Result]) -> Result:
         """Give what the first call to a place gives: where that may be absent, nobody waits for it."""
         if not self._optional or self._is_met:
@@ -131,8 +197,8 @@ class Shaped(Store):
             note = "; the root of an optional target is yours to make" if isinstance(error, NoRootError) else ""
             raise AbsentError(f"{error.message}{note}") from error
 
-    def _paced(self, stream: Readable) -> Readable:
-        return stream if self._pace is None else _Paced(stream, self._pace)
+    def _shaped(self, stream: Readable) -> Readable:
+        return _Stream(stream, self._pace, self._is_over)
 
     def _again(self, call: Callable[[], Result], prepare: Callable[[], object] = lambda: None) -> Result:
         """Give what a call gives. Where it fails because the place could not be reached, call again, after `prepare`.
@@ -162,6 +228,7 @@ class Shaped(Store):
             stop=tenacity.stop_after_attempt(self._retries + 1),
             wait=tenacity.wait_exponential_jitter(initial=1, max=_LONGEST_PAUSE),
             retry=tenacity.retry_if_exception_type(_PASSING),
+            sleep=_pause,
             before_sleep=tell,
             reraise=True,
         )
@@ -174,31 +241,55 @@ class _Pace:
     def __init__(self, bytes_a_second: float) -> None:
         self._rate = bytes_a_second
         self._due = 0.0
+        self._lock = threading.Lock()
 
     def wait(self, size: int) -> None:
         """Note that so many bytes have gone, and wait until that is slow enough."""
-        now = time.monotonic()
-        self._due = max(self._due, now - _CREDIT) + size / self._rate
-        if self._due > now:
-            time.sleep(self._due - now)
+        with self._lock:
+            now = time.monotonic()
+            self._due = max(self._due, now - _CREDIT) + size / self._rate
+            seconds = self._due - now
+        _pause(seconds)
 
 
-class _Paced:
-    """A stream that gives what another one gives, and no faster than it may."""
+def _pause(seconds: float) -> None:
+    """Wait, but not longer than until the run is stopped."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        raise_if_stopped()
+        time.sleep(min(left, _NAP))
 
-    def __init__(self, stream: Readable, pace: _Pace) -> None:
+
+class _Stream:
+    """A stream that gives what another one gives, no faster than it may, and ends with the run."""
+
+    def __init__(self, stream: Readable, pace: _Pace | None, is_over: threading.Event) -> None:
         self._stream = stream
         self._pace = pace
+        self._is_over = is_over
 
     def read(self, size: int = BLOCK) -> bytes:
         """Give some bytes, at most `size`; none at the end."""
+        raise_if_stopped()
+        if self._is_over.is_set():
+            raise StoreError("another connection has failed")
         block = self._stream.read(BLOCK if size < 0 else min(size, BLOCK))
-        self._pace.wait(len(block))
+        if self._pace is not None:
+            self._pace.wait(len(block))
         return block
 
     def fileno(self) -> int:
         """Give the descriptor, where the stream is a file: a store may want to know how long it is."""
         return self._stream.fileno()  # type: ignore[attr-defined, no-any-return]
+
+
+def _sha256(stream: Readable, size: int) -> str:
+    """Give the digest of the next bytes of a stream, at most so many."""
+    digest = hashlib.sha256()
+    while size and (block := stream.read(min(size, BLOCK))):
+        digest.update(block)
+        size -= len(block)
+    return digest.hexdigest()
 
 
 def _sentence(error: Exception) -> str:

@@ -20,7 +20,7 @@ What must be true, whatever the place:
 import hashlib
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,8 @@ class Store(ABC):
     """True where the store itself sends and reads no more than `bandwidth` KiB a second."""
     bandwidth: int | None = None
     """What the entry's key says."""
+    connections = 1
+    """Over how many connections at a time a backup's files are stored: each has a store of its own."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -111,11 +113,26 @@ class Store(ABC):
         """
         self.put(path, io.BytesIO(data))
 
-    def put_folder(self, folder: Path, path: str) -> None:
-        """Store all regular files below a local folder, as `put` would one by one."""
+    def can_append(self) -> bool:
+        """Tell whether an upload that broke off can go on in the middle of a file."""
+        return False
+
+    def append(self, path: str, stream: Readable) -> None:
+        """Go on with a file of which `put` has left a part: add what the stream gives, to its end.
+
+        Guarantees what `put` does. Asked for only where `can_append`; that the part is what it should be was seen
+        before.
+        """
+        raise NotImplementedError
+
+    def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
+        """Store all regular files below a local folder, as `put` would one by one, but for those `without` which it
+        goes: their names, relative to the folder, are there already.
+        """
         for name, file in files_in(folder):
-            with file.open("rb") as stream:
-                self.put(f"{path}/{name}", stream)
+            if name not in without:
+                with file.open("rb") as stream:
+                    self.put(f"{path}/{name}", stream)
 
     def sha256(self, path: str) -> str:
         """Give the SHA-256 of a file's content as it lies in the place, in hex digits."""

@@ -93,13 +93,18 @@ class Connection:
         self._heard = time.monotonic()
         return reply
 
-    def send(self, command: str, stream: Readable) -> int:
-        """Send what a stream gives, to its end; give how many bytes that were.
+    def can_restart(self) -> bool:
+        """Tell whether a transfer can begin within a file (REST STREAM, RFC 3659, section 5)."""
+        return "rest stream" in self.ask("FEAT").text.lower()
+
+    def send(self, command: str, stream: Readable, start: int = 0) -> int:
+        """Send what a stream gives, to its end, for the place in the file at which that many bytes have gone before;
+        give how many bytes that were.
 
         What the stream raises gets out, and no end of file is sent. Raises `ReplyLostError` where all was sent and no
         answer came.
         """
-        data, sent = self._transfer(command), 0
+        data, sent = self._transfer(command, start), 0
         try:
             while block := stream.read(_PIECE):
                 self._push(data, block, command)
@@ -163,11 +168,11 @@ class Connection:
                 self._ftp.quit()
         self._ftp.close()
 
-    def _transfer(self, command: str) -> socket.socket:
+    def _transfer(self, command: str, start: int = 0) -> socket.socket:
         """Open a data connection for a command."""
         with explained(self._account, command):
             try:
-                return self._ftp.transfercmd(to_wire(command))
+                return self._ftp.transfercmd(to_wire(command), start or None)
             except (ftplib.error_temp, ftplib.error_perm) as error:
                 reply = _reply(str(error))
                 raise TransferRefusedError(f"{self._account.server}: {command}: {reply}", reply) from error

@@ -1,7 +1,8 @@
 """How a file is written over SSH: by the server's own programs where it has a shell, else by SFTP.
 
 Both make the folders above it, give it a name that is free or raise `FileExistsError`, keep it private, sync it, and
-give its size. An exception of the stream passes as it is.
+give the number of bytes that were written. Where bytes are `there` already, it is a file that they go on with. An
+exception of the stream passes as it is.
 """
 
 import errno
@@ -18,16 +19,19 @@ _FSYNC = "fsync@openssh.com"
 _EXTENDED = 200  # SSH_FXP_EXTENDED of the SFTP protocol
 
 
-def write_by_shell(session: Session, root: str, path: str, stream: Readable) -> int:
+def write_by_shell(session: Session, root: str, path: str, stream: Readable, there: int) -> int:
     """Let the server's cat write the file, and sync it and the folders above.
 
     The script says that it is ready once the file is made: nothing makes it again after it was deleted.
     """
-    with session.script(_script(root, path), path) as channel:
+    with session.script(_script(root, path, there), path) as channel:
         with session.asking(path):
             is_ready = channel.makefile("rb").readline(len(_READY)) == _READY
         if not is_ready:
-            raise _not_made(session, root, path, session.end_of(channel, path)[1])
+            said = session.end_of(channel, path)[1]
+            if there:
+                raise StoreError(f"{path}, of which a part was stored, has changed: {said or 'it is not that part'}")
+            raise _not_made(session, root, path, said)
         size = 0
         while block := stream.read(BLOCK):
             with session.asking(path):
@@ -35,25 +39,26 @@ def write_by_shell(session: Session, root: str, path: str, stream: Readable) -> 
             size += len(block)
         with session.asking(path):
             channel.shutdown_write()
-        status, said = session.end_of(channel, path, size)
+        status, said = session.end_of(channel, path, there + size)
     if status != 0:
         raise StoreError(f"{path} was not stored: {said or 'the connection has ended'}")
     return size
 
 
-def _script(root: str, path: str) -> str:
+def _script(root: str, path: str, there: int) -> str:
     parts = path.split("/")[:-1]
     parents = [posixpath.join(root, *parts[:count]) for count in range(1, len(parts) + 1)]
     file, above = quoted(posixpath.join(root, path)), " ".join(map(quoted, [*reversed(parents), root]))
-    steps = [
+    making = [
         "umask 077",
         f"[ -d {quoted(root)} ] || exit 1",
         f"[ -e {file} ] || [ -L {file} ] && exit 1",
         *(f"mkdir -p {quoted(parent)} || exit 1" for parent in parents[-1:]),
         "set -C",  # where the file appears meanwhile, > fails
-        f"{{ echo ready >&3; cat; }} 3>&1 > {file} && sync {file} {above}",
     ]
-    return "; ".join(steps)
+    going_on = [f"[ -f {file} ] && [ ! -L {file} ] && [ $(wc -c < {file}) -eq {there} ] || exit 1"]
+    write = f"{{ echo ready >&3; cat; }} 3>&1 {'>>' if there else '>'} {file} && sync {file} {above}"
+    return "; ".join([*(going_on if there else making), write])
 
 
 def _not_made(session: Session, root: str, path: str, said: str) -> Exception:
@@ -71,10 +76,14 @@ def _send(channel: Any, block: bytes) -> None:
         view = view[channel.send(view[:_PACKET]) :]
 
 
-def write_by_sftp(session: Session, root: str, path: str, stream: Readable) -> int:
+def write_by_sftp(session: Session, root: str, path: str, stream: Readable, there: int) -> int:
     """Write the file with many requests on their way at a time; OpenSSH syncs it."""
     with session.asking(path):
-        file = _made(session, root, path)
+        if there:
+            file = session.sftp.open(posixpath.join(root, path), "r+", 0)
+            file.seek(there)
+        else:
+            file = _made(session, root, path)
         if stat.S_IMODE(file.stat().st_mode or 0) != 0o600:  # while it is empty; some accounts may not do it
             file.chmod(0o600)
     size, block = 0, stream.read(BLOCK)
@@ -86,7 +95,7 @@ def write_by_sftp(session: Session, root: str, path: str, stream: Readable) -> i
         size, block = size + len(block), following
     with session.asking(path):
         if session.is_openssh:
-            with session.patient(size):
+            with session.patient(there + size):
                 session.sftp._request(_EXTENDED, _FSYNC, file.handle)  # noqa: SLF001 - there is no public call
         file.close()
     return size

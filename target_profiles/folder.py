@@ -16,7 +16,7 @@ are hard links from there, not copies; two targets never share one file.
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import cast
@@ -74,12 +74,13 @@ class Target(Store):
                 raise
             os.fsync(folder)
 
-    def put_folder(self, folder: Path, path: str) -> None:
+    def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
         for parent, _, names in os.walk(folder):
-            below = Path(parent).relative_to(folder).as_posix()
-            with self._folder(f"{path}/{below}".removesuffix("/."), create=True) as there:
+            below = Path(parent).relative_to(folder)
+            with self._folder(f"{path}/{below.as_posix()}".removesuffix("/."), create=True) as there:
                 for name in sorted(names):
-                    _link_or_copy(os.path.join(parent, name), there, name, self.config.path / path / below / name)
+                    if (below / name).as_posix() not in without:
+                        _link_or_copy(os.path.join(parent, name), there, name, self.config.path / path / below / name)
                 os.fsync(there)
 
     def get(self, path: str) -> AbstractContextManager[Readable]:

@@ -55,6 +55,8 @@ class Config(Options):
     where it has signed itself; by default those that the system trusts."""
     timeout: float = Field(60, gt=0, le=3600)
     """For how many seconds the server may keep silent."""
+    connections: int = Field(1, ge=1, le=16)
+    """Over how many connections at a time files are sent. Many servers allow an account only a few."""
 
     @field_validator("password")
     @classmethod
@@ -75,6 +77,7 @@ class Target(Store):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
+        self.connections = config.connections
         self._connection: Connection | None = None
         self._folders: Folders | None = None
 
@@ -101,18 +104,20 @@ class Target(Store):
             folders.make(posixpath.dirname(path))
             if folders.find_here(path):
                 raise FileExistsError(f"{path} exists already")
-            place = folders.full(path)
-            try:
-                sent = connection.send(f"STOR {place}", stream)
-            except ReplyLostError as lost:
-                sent = lost.sent
-                self._drop()
-        with self._session() as (_, folders):
+            size = self._send(connection, folders.full(path), stream)
+        self._confirm(path, size)
+
+    def can_append(self) -> bool:
+        with self._session() as (connection, _):
+            return connection.can_restart()
+
+    def append(self, path: str, stream: Readable) -> None:
+        with self._session() as (connection, folders):
             entry = folders.find(path)
-            if entry is None or entry.size != sent:
-                stored = f"was stored with {entry.size} bytes" if entry else "is not there"
-                raise StoreError(f"{path} {stored} in place of {sent} bytes", hint="is the server's disk full?")
-            folders.make_private(place, "600")
+            if entry is None or entry.size is None:
+                raise FileNotFoundError(f"{path} does not exist")
+            size = self._send(connection, folders.full(path), stream, entry.size)
+        self._confirm(path, size)
 
     @contextmanager
     def get(self, path: str) -> Iterator[Readable]:
@@ -133,6 +138,23 @@ class Target(Store):
     def delete(self, path: str) -> None:
         with self._session() as (_, folders):
             folders.remove(path)
+
+    def _send(self, connection: Connection, place: str, stream: Readable, there: int = 0) -> int:
+        """Send what comes after the bytes that are there; give the size that the file should have then."""
+        try:
+            return there + connection.send(f"STOR {place}", stream, there)
+        except ReplyLostError as lost:
+            self._drop()
+            return there + lost.sent
+
+    def _confirm(self, path: str, size: int) -> None:
+        """See that the server has all of a file. Raises `StoreError` where it has not."""
+        with self._session() as (_, folders):
+            entry = folders.find(path)
+            if entry is None or entry.size != size:
+                stored = f"was stored with {entry.size} bytes" if entry else "is not there"
+                raise StoreError(f"{path} {stored} in place of {size} bytes", hint="is the server's disk full?")
+            folders.make_private(folders.full(path), "600")
 
     @contextmanager
     def _session(self) -> Iterator[tuple[Connection, Folders]]:

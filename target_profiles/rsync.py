@@ -56,7 +56,9 @@ _VERSION = re.compile(r"version v?(\d+)\.(\d+)\.(\d+)")
 _NAME = re.compile(r"[A-Za-z0-9._=~-]+")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._/=+,-]*")
 _SENT = "sent "
-_SENDING = ["--recursive", "--whole-file", "--chmod=D700,F600", "--ignore-existing", "--info=progress2"]
+_SENDING = ["--recursive", "--chmod=D700,F600", "--ignore-existing", "--info=progress2"]
+# What a transfer that broke off has left is gone on with; what comes of it is checked by rsync's own digest.
+_GOING_ON = ["--no-whole-file", "--partial-dir=.pickup-parts"]
 # What a variable of rsync's own would change, https://download.samba.org/pub/rsync/rsync.1
 _ENVIRONMENT = {"LC_ALL": "C", "RSYNC_RSH": None, "RSYNC_OLD_ARGS": None, "RSYNC_PROTECT_ARGS": None,
                 "RSYNC_ICONV": None, "RSYNC_PARTIAL_DIR": None, "RSYNC_PASSWORD": None}  # fmt: skip
@@ -168,15 +170,16 @@ class Target(Store):
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("xb") as spooled:
                 shutil.copyfileobj(stream, spooled, BLOCK)
-            self._send(spool, [path])
+            self._send(spool, [path], ["--whole-file"])
 
-    def put_folder(self, folder: Path, path: str) -> None:
+    def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
         files = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
         with self._spool() as spool:
             link = spool / path
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(folder.absolute())  # so that the folders above are made too, and nothing is copied
-            self._send(spool, [f"{path}/{file}" for file in files])
+            left_out = [f"--exclude=/{path}/{name}" for name in without]
+            self._send(spool, [f"{path}/{name}" for name in files if name not in without], [*_GOING_ON, *left_out])
 
     @contextmanager
     def get(self, path: str) -> Iterator[Readable]:
@@ -228,10 +231,10 @@ class Target(Store):
                 raise NotADirectoryError(f"{folder} in {self.place} is not a folder, or a link to one")
         return found
 
-    def _send(self, spool: Path, paths: Collection[str]) -> None:
+    def _send(self, spool: Path, paths: Collection[str], options: Sequence[str]) -> None:
         """Send all that lies in the spool. Raises `FileExistsError` where not all of these files were new."""
         self._look({path.rpartition("/")[0] for path in paths})
-        options = [*_SENDING, "--copy-dirlinks", f"--out-format={_SENT}%n"]
+        options = [*_SENDING, "--copy-dirlinks", f"--out-format={_SENT}%n", *options]
         if self.config.fsync:
             options.append("--fsync")
         said = self._rsync(options, f"{spool}/", self._root)

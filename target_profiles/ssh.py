@@ -108,12 +108,16 @@ class Target(Store):
 
     def put(self, path: str, stream: Readable) -> None:
         with self._connected() as session:
-            write = write_by_shell if session.has_shell else write_by_sftp
-            size = write(session, self.config.path, path, stream)
+            self._write(session, path, stream, 0)
+
+    def can_append(self) -> bool:
+        return True
+
+    def append(self, path: str, stream: Readable) -> None:
+        with self._connected() as session:
             with session.asking(path):
-                stored = session.sftp.stat(self._at(path)).st_size
-            if stored != size:
-                raise StoreError(f"{path} was stored with {stored} bytes in place of {size}")
+                there = self._size_of(session, path)
+            self._write(session, path, stream, there)
 
     def get(self, path: str) -> AbstractContextManager[Readable]:
         with self._asking(path) as session:
@@ -170,6 +174,14 @@ class Target(Store):
         """Give the session, for what is asked about a path and reads no stream of others."""
         with self._connected() as session, session.asking(path or self.config.path):
             yield session
+
+    def _write(self, session: Session, path: str, stream: Readable, there: int) -> None:
+        write = write_by_shell if session.has_shell else write_by_sftp
+        size = there + write(session, self.config.path, path, stream, there)
+        with session.asking(path):
+            stored = session.sftp.stat(self._at(path)).st_size
+        if stored != size:
+            raise StoreError(f"{path} was stored with {stored} bytes in place of {size}")
 
     def _login(self) -> Login:
         names = Login.__dataclass_fields__

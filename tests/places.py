@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -173,8 +173,14 @@ class Watched(Store):
     def commit(self, path: str, data: bytes) -> None:
         self._call("commit", path, data)
 
-    def put_folder(self, folder: Path, path: str) -> None:
-        self._call("put_folder", path, folder)
+    def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
+        self._call("put_folder", path, folder, without)
+
+    def can_append(self) -> bool:
+        return self.store.can_append()
+
+    def append(self, path: str, stream: Readable) -> None:
+        self._call("append", path, stream)
 
     def get(self, path: str) -> Any:
         return self._call("get", path)
@@ -193,7 +199,7 @@ class Watched(Store):
         method = getattr(self.store, name)
         if name == "create_root":
             return method()
-        return method(*more, path) if name == "put_folder" else method(path, *more)
+        return method(more[0], path, *more[1:]) if name == "put_folder" else method(path, *more)
 
 
 class Cut(BaseException):

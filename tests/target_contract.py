@@ -77,6 +77,9 @@ class TargetContract:
     has_root_to_make = True
     """False where a root needs no making, as that of a bucket: then there is none that could be absent."""
 
+    can_append = False
+    """True where an upload can go on in the middle of a file."""
+
     def mode_of(self, store: Store, path: str) -> int | None:
         """Give the permission bits of a file or folder in the place, None where the place knows none."""
         return None
@@ -169,6 +172,23 @@ class TargetContract:
             put(target, "web01/file", b"another one")
         assert content(target, "web01/file") == b"the first"
         assert target.listdir("web01") == [Item("file", 9)]
+
+    def test_a_part_of_a_file_is_gone_on_with_where_the_place_can_do_that(self, target: Store) -> None:
+        assert target.can_append() == self.can_append
+        if not self.can_append:
+            return
+        data, store = random.Random(1).randbytes(LARGE), target
+        for part in (1, BLOCK, LARGE):
+            put(store, f"web01/{part}", data[:part])
+            store.append(f"web01/{part}", Pieces(data[part:], 10_000))
+            assert content(store, f"web01/{part}") == data
+            assert self.mode_of(store, f"web01/{part}") in (None, 0o600)
+        with pytest.raises((OSError, StoreError)):
+            store.append("web01/absent", Pieces(b"1"))
+        put(store, "web01/broken", data)
+        with pytest.raises(RuntimeError, match="gone"):
+            store.append("web01/broken", Pieces(data, fail_after=5000, error=RuntimeError("gone")))
+        assert content(store, "web01/1") == data  # it works on
 
     def test_get_of_what_is_absent_says_so(self, target: Store) -> None:
         put(target, "web01/file", b"1")

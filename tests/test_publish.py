@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -125,8 +125,8 @@ class Wrong(Watched):
     def commit(self, path: str, data: bytes) -> None:
         self._store(path, data)
 
-    def put_folder(self, folder: Path, path: str) -> None:
-        Store.put_folder(self, folder, path)
+    def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
+        Store.put_folder(self, folder, path, without)
 
     def _store(self, path: str, data: bytes) -> None:
         self.calls.append(("put", path))

@@ -3,14 +3,18 @@
 import io
 import logging
 import random
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pickup_core.errors import AbsentError, NoRootError, StoreError, UnreachableError
+from pickup_core import shaping
+from pickup_core.artefact import Readable
+from pickup_core.errors import AbsentError, NoRootError, Stopped, StoreError, UnreachableError
 from pickup_core.shaping import Shaped
 from pickup_core.store import BLOCK, Item, Store
 from target_profiles.folder import Config as FolderConfig
@@ -26,7 +30,7 @@ DOWN = UnreachableError("nas:22: connection refused")
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, which are noted in place of being waited for."""
     noted: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", noted.append)
+    monkeypatch.setattr("pickup_core.shaping._pause", noted.append)
     return noted
 
 
@@ -163,13 +167,17 @@ def test_a_folder_goes_on_with_the_file_that_broke_off(tmp_path: Path) -> None:
 class Bulk(Watched):
     """Stores a folder in one call, which breaks off after half of the files, the last one of them cut."""
 
-    broken = False
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.left_out: list[set[str]] = []
 
-    def put_folder(self, folder: Path, path: str) -> None:
-        self.calls.append(("put_folder", path))
+    def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
+        self.left_out.append(set(without))
+        if len(self.left_out) > 1:
+            Store.put_folder(self, folder, path, without)
+            return
         put(self.store, f"{path}/a", b"1")
         put(self.store, f"{path}/b/c", b"2")
-        self.broken = True
         raise DOWN
 
 
@@ -179,7 +187,7 @@ def test_a_folder_that_is_stored_in_one_call_goes_on_with_what_is_missing(tmp_pa
     put(memory, "web01/id/PICKUP.txt", b"mark")
     bulk = Bulk(memory)
     Shaped(bulk, "rsync/nas", 1).put_folder(write_files(tmp_path / "local", FILES), "web01/id")
-    assert bulk.broken
+    assert bulk.left_out == [set(), {"a"}]
     assert memory.files == {"web01/id/PICKUP.txt": b"mark"} | {f"web01/id/{n}": data for n, data in FILES.items()}
     assert [path for name, path in bulk.calls if name == "put"] == ["web01/id/b/c", "web01/id/d", "web01/id/e/f/g"]
 
@@ -189,7 +197,175 @@ def test_a_folder_that_is_stored_in_one_call_fails_where_nothing_is_tried_again(
         Shaped(Bulk(MemoryStore()), "rsync/nas", 0).put_folder(write_files(tmp_path / "local", FILES), "web01/id")
 
 
+# Within a large file
+
+
+class Resuming(MemoryStore):
+    """Keeps what came before the connection broke, as servers do, and can go on after it. `breaks` are the numbers of
+    bytes after which it does.
+    """
+
+    def __init__(self, *breaks: int, can_append: bool = True, damage: bytes = b"") -> None:
+        super().__init__()
+        self.breaks, self.has_append, self.damage, self.received = list(breaks), can_append, damage, 0
+
+    def can_append(self) -> bool:
+        return self.has_append
+
+    def put(self, path: str, stream: Readable) -> None:
+        if path in self.files:
+            raise FileExistsError(path)
+        self.files[path] = b""
+        self.append(path, stream)
+
+    def append(self, path: str, stream: Readable) -> None:
+        limit = self.breaks.pop(0) if self.breaks else None
+        while block := stream.read(BLOCK if limit is None else min(BLOCK, limit)):
+            self.files[path] += block
+            self.received += len(block)
+            if limit is not None:
+                limit -= len(block)
+                if not limit:
+                    self.files[path] = self.damage + self.files[path][len(self.damage) :]
+                    raise DOWN
+
+
+MANY = random.Random(1).randbytes(20 * 2**20)
+
+
+def test_a_large_file_goes_on_after_what_is_there(caplog: pytest.LogCaptureFixture) -> None:
+    """T2: twice, and from where the stream was."""
+    caplog.set_level(logging.INFO, "pickup")
+    store, stream = Resuming(8 * 2**20, 6 * 2**20), io.BytesIO(b"head" + MANY)
+    stream.seek(4)
+    Shaped(store, "ssh/nas", 2).put("web01/file", stream)
+    assert store.files == {"web01/file": MANY}
+    assert store.received == len(MANY)
+    assert [text for text in caplog.messages if "goes on" in text] == [
+        "ssh/nas: web01/file goes on after 8.0 MiB",
+        "ssh/nas: web01/file goes on after 14.0 MiB",
+    ]
+
+
+def test_a_file_whose_answer_was_lost_is_not_sent_again() -> None:
+    store = Resuming(len(MANY))
+    put(Shaped(store, "ssh/nas", 1), "web01/file", MANY)
+    assert store.files == {"web01/file": MANY}
+    assert store.received == len(MANY)
+
+
+class Blind(Resuming):
+    """Lets nobody read."""
+
+    def sha256(self, path: str) -> str:
+        raise StoreError("this account may not read")
+
+
+@pytest.mark.parametrize(
+    ("store", "sent"),
+    [
+        (Resuming(2**20), len(MANY) + 2**20),
+        (Resuming(8 * 2**20, can_append=False), len(MANY) + 8 * 2**20),
+        (Resuming(8 * 2**20, damage=b"?"), len(MANY) + 8 * 2**20),
+        (Blind(8 * 2**20), len(MANY) + 8 * 2**20),
+    ],
+    ids=["a small part", "a place that cannot do it", "a part that is damaged", "a part that may not be read"],
+)
+def test_a_file_begins_anew_where_going_on_is_of_no_use(store: Resuming, sent: int) -> None:
+    put(Shaped(store, "ssh/nas", 1), "web01/file", MANY)
+    assert store.files == {"web01/file": MANY}
+    assert store.received == sent
+
+
+def test_a_part_that_is_longer_than_the_file_is_none_of_it() -> None:
+    store = Resuming(8 * 2**20)
+    original = store.append
+
+    def append(path: str, stream: Readable) -> None:
+        try:
+            original(path, stream)
+        except UnreachableError:
+            store.files[path] += MANY
+            raise
+
+    store.append = append  # type: ignore[method-assign]
+    put(Shaped(store, "ssh/nas", 1), "web01/file", MANY)
+    assert store.files == {"web01/file": MANY}
+
+
+# Over several connections
+
+
+class Connections(MemoryStore):
+    """Every store of this class holds the same files. `most` is how many of them were at work at a time."""
+
+    shared: dict[str, bytes]
+    lock = threading.Lock()
+    at_work = most = 0
+    fails_at = ""
+
+    def __init__(self, config: object = None) -> None:
+        super().__init__()
+        self.files = type(self).shared
+        self.connections = 3
+
+    def put(self, path: str, stream: Readable) -> None:
+        kind = type(self)
+        with kind.lock:
+            kind.at_work += 1
+            kind.most = max(kind.most, kind.at_work)
+        try:
+            if path.endswith(kind.fails_at or "/nothing"):
+                time.sleep(0.1)
+                raise StoreError("the disk is full")
+            while stream.read(10):
+                time.sleep(0.002)
+            super().put(path, io.BytesIO(path.encode()))
+        finally:
+            with kind.lock:
+                kind.at_work -= 1
+
+
+@pytest.fixture
+def connections() -> type[Connections]:
+    return type("Fresh", (Connections,), {"shared": {}})
+
+
+def test_files_go_over_as_many_connections_as_the_store_may_have(
+    tmp_path: Path, connections: type[Connections]
+) -> None:
+    local = write_files(tmp_path / "local", {f"{number}/file": b"x" * 100 * number for number in range(12)})
+    Shaped(connections(), "ftp/box", 0).put_folder(local, "web01/id", ["3/file"])
+    assert sorted(connections.shared) == sorted(f"web01/id/{number}/file" for number in range(12) if number != 3)
+    assert connections.most == 3
+
+
+def test_a_failure_of_one_connection_ends_the_others(tmp_path: Path, connections: type[Connections]) -> None:
+    files = {"small": b"x" * 10, "large": b"x" * 100_000, "larger": b"x" * 200_000, "least": b""}
+    local, start = write_files(tmp_path / "local", files), time.monotonic()
+    connections.fails_at = "small"
+    shaped = Shaped(connections(), "ftp/box", 0)
+    with pytest.raises(StoreError, match="the disk is full"):
+        shaped.put_folder(local, "web01/id")
+    assert time.monotonic() - start < 10  # all of it would take 60 s
+    assert connections.shared == {}
+    assert connections.at_work == 0
+    put(shaped, "web01/after", b"")  # the store works on
+    assert set(connections.shared) == {"web01/after"}
+
+
 # Pace
+
+
+def test_a_pause_ends_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the pauses of this file
+    monkeypatch.setattr(Stopped, "heard", Stopped(signal.SIGTERM))
+    start = time.monotonic()
+    with pytest.raises(Stopped):
+        shaping._pause(60)
+    with pytest.raises(Stopped):
+        put(Shaped(MemoryStore(), "ssh/nas", 0), "web01/file", b"1")
+    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("move", ["put", "get", "sha256", "put_folder"])
@@ -199,10 +375,10 @@ def test_no_more_than_the_bandwidth_is_moved(tmp_path: Path, monkeypatch: pytest
 
     def sleep(seconds: float) -> None:
         nonlocal now
-        now += seconds
+        now += max(seconds, 0)
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr("pickup_core.shaping._pause", sleep)
     data, place = random.Random(1).randbytes(100 * 1024), Folder(FolderConfig(path=tmp_path / "place"))
     with place:
         place.create_root()

@@ -1,5 +1,6 @@
 """The FTP target: the contract of all targets on three kinds of server, and what can go wrong with the protocol."""
 
+import itertools
 import os
 import shutil
 import socket
@@ -21,6 +22,7 @@ from pickup_core.catalogue import Catalogue
 from pickup_core.errors import NoRootError, StoreError, UnreachableError
 from pickup_core.prune import prune
 from pickup_core.retention import Policy
+from pickup_core.shaping import Shaped
 from pickup_core.store import BLOCK, Item, Store
 from pickup_core.verify import verify
 from target_profiles._ftp_listing import (
@@ -35,7 +37,7 @@ from target_profiles._ftp_listing import (
 )
 from target_profiles.ftp import Config, Target
 from tests.builders import tells
-from tests.places import JOB, MACHINE, NIGHT, content, make_backup, put, store_backup, tree
+from tests.places import JOB, MACHINE, NIGHT, content, make_backup, put, store_backup, tree, write_files
 from tests.servers.ftpd import PASSWORD, USER, DTPHandler, FTPHandler, Server, certificate, pyftpd, vsftpd
 from tests.target_contract import ENTRIES, LARGE, Connect, Pieces, TargetContract
 
@@ -84,6 +86,7 @@ class _Contract(TargetContract):
 
 class TestStrictServer(_Contract):
     kind = "strict_server"
+    can_append = True
 
 
 class TestOldServer(_Contract):
@@ -92,6 +95,19 @@ class TestOldServer(_Contract):
 
 class TestModernServer(_Contract):
     kind = "modern_server"
+    can_append = True
+
+
+class TestThreeConnections(_Contract):
+    """As a backup's files go over several of them."""
+
+    kind = "modern_server"
+
+    @pytest.fixture
+    def connect(self, request: pytest.FixtureRequest) -> Connect:
+        server, path = request.getfixturevalue(self.kind), f"{uuid.uuid4().hex}/a place"
+        self._home = server.folder
+        return lambda: Shaped(target_at(server, path=path, connections=3), "ftp/offsite")
 
 
 def opened(server: Server, **changed: Any) -> Target:
@@ -436,6 +452,64 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 # Uploads
+
+
+class CutOnce(DTPHandler):
+    """Gives up both connections once, after 8 MiB."""
+
+    received, is_cut = 0, False
+
+    def handle_read(self) -> None:
+        kind = type(self)
+        before = self.get_transmitted_bytes()
+        super().handle_read()
+        kind.received += self.get_transmitted_bytes() - before
+        if not kind.is_cut and self.get_transmitted_bytes() > 8 * 2**20:
+            kind.is_cut = True
+            self.cmd_channel.close()
+
+    handle_read_event = handle_read
+
+
+@pytest.mark.parametrize("feat", [True, False])
+def test_a_large_file_goes_on_where_the_connection_was_cut(feat: bool) -> None:
+    """T2: and begins anew where the server does not say that it can do that."""
+    handler, data = type("Fresh", (CutOnce,), {}), os.urandom(20 * 2**20)
+    with (
+        pyftpd(dtp_handler=handler, without=() if feat else ("FEAT",)) as server,
+        opened(server) as target,
+    ):
+        put(Shaped(target, "ftp/offsite", 1), "web01/large", data)
+        assert handler.is_cut
+        assert ("REST" in server.seen) == feat
+        assert (handler.received < len(data) + 2**20) == feat
+        assert at(target, server, "web01/large").read_bytes() == data
+
+
+def test_files_go_over_several_connections(tmp_path: Path) -> None:
+    with pyftpd() as server:
+        target = target_at(server, path=".", connections=3)
+        with Shaped(target, "ftp/offsite") as store:
+            local = write_files(tmp_path / "local", {f"{n}/file": os.urandom(1_000_000) for n in range(9)})
+            store.put_folder(local, "web01/id")
+            assert tree(store) == {f"web01/id/{n}/file": (local / f"{n}/file").read_bytes() for n in range(9)}
+        assert server.seen.count("USER") == 3
+
+
+def test_a_server_that_allows_fewer_connections_says_so(tmp_path: Path) -> None:
+    users = itertools.count(1)
+
+    def instead(handler: Any, verb: str, argument: str) -> bool:
+        if verb == "USER" and next(users) > 2:
+            handler.respond("421 Too many connections of this account.")
+            return True
+        return False
+
+    with pyftpd(instead=instead) as server:
+        target = target_at(server, path=".", connections=4)
+        local = write_files(tmp_path / "local", {f"{n}/file": os.urandom(1_000_000) for n in range(9)})
+        with Shaped(target, "ftp/offsite") as store, pytest.raises(StoreError, match="421"):
+            store.put_folder(local, "web01/id")
 
 
 class Truncating(DTPHandler):
@@ -821,10 +895,13 @@ def test_a_root_that_was_renamed_is_an_error_and_stays_away(strict_server: Serve
         assert not root.exists()
 
 
-def test_an_account_that_may_not_delete_keeps_backups_and_says_so_when_it_is_asked_to(tmp_path: Path) -> None:
+@pytest.mark.parametrize("nights", [2, pytest.param(30, marks=pytest.mark.slow)])
+def test_an_account_that_may_not_delete_keeps_backups_and_says_so_when_it_is_asked_to(
+    tmp_path: Path, nights: int
+) -> None:
     """T19, T33: append-only is a choice, made as the documentation says."""
     with vsftpd(cmds_denied="DELE,RMD,RNFR,RNTO,SITE") as server, opened(server) as target:
-        for night in range(3):
+        for night in range(nights):
             store_backup(target, make_backup(tmp_path / str(night), NIGHT + timedelta(days=night)))
         before = tree(target)
         with pytest.raises(StoreError, match="could not be deleted: 550") as caught:

@@ -22,6 +22,7 @@ from pickup_core.errors import NoRootError, PickupError, ProcessError, StoreErro
 from pickup_core.manifest import backup_id
 from pickup_core.prune import clear_leftovers, prune
 from pickup_core.retention import Policy
+from pickup_core.shaping import Shaped
 from pickup_core.store import Item, Store
 from pickup_core.verify import verify
 from target_profiles.folder import Config as FolderConfig
@@ -375,10 +376,14 @@ def test_a_user_who_may_not_write_says_so() -> None:
             assert "owner and mode" in caught.value.hint
 
 
-def test_an_append_only_module_takes_backups_and_deletes_nothing(daemon: RsyncDaemon, tmp_path: Path) -> None:
+@pytest.mark.parametrize("nights", [2, pytest.param(30, marks=pytest.mark.slow)])
+def test_an_append_only_module_takes_backups_and_deletes_nothing(
+    daemon: RsyncDaemon, tmp_path: Path, nights: int
+) -> None:
     """T19, T33"""
-    with Target(Config(**daemon.config("append"))) as target:
-        store_nights(target, tmp_path / "nights", 2)
+    with Target(Config(**daemon.config("append", path=f"nights{nights}"))) as target:
+        target.create_root()
+        store_nights(target, tmp_path / "nights", nights)
         before = tree(target)
         for path in (JOB, f"{JOB}/2026-11-23T031502Z.json"):
             with pytest.raises(StoreError, match="refuse --delete") as caught:
@@ -416,25 +421,62 @@ def test_a_listing_that_is_not_understood_leads_to_no_delete(daemon: RsyncDaemon
                 call()
 
 
-@pytest.mark.parametrize("cut_after", [0, 60, 130, 160, 400])
-def test_a_connection_that_is_cut_leaves_no_complete_backup(
-    daemon: RsyncDaemon, tmp_path: Path, cut_after: int
+@pytest.mark.parametrize("upwards", [False, True])
+@pytest.mark.parametrize("call", [1, 3, pytest.param(None, marks=pytest.mark.slow)])
+def test_a_connection_that_is_cut_anywhere_leaves_no_backup_that_is_not_whole(
+    daemon: RsyncDaemon, tmp_path: Path, call: int | None, upwards: bool
 ) -> None:
-    """T2: and the next run succeeds."""
+    """T2: each call of rsync is a connection of its own; each is cut once, or some, at several places. The next run
+    succeeds.
+    """
     config, made = daemon.config("open", path=tmp_path.name), make_backup(tmp_path / "made")
     with Target(Config(**config)) as target:
         target.create_root()
-        with cutting_proxy(daemon.port, cut_after) as proxy:
-            with (
-                Target(Config(**{**config, "port": proxy.port})) as cut,
-                pytest.raises(StoreError, match=r"status \d+"),
-            ):
-                store_backup(cut, made)
-            assert proxy.cuts > 0
-        assert {backup.status for backup in Catalogue("there", target).backups(JOB)} <= {"unfinished"}
-        clear_leftovers(Catalogue("there", target), JOB, NIGHT + timedelta(days=2))
+        cuts = 0
+        for number in range(100) if call is None else [call]:
+            has_fired = False
+            for cut_after in (0, 60, 130, 160, 400):
+                with cutting_proxy(daemon.port, cut_after, upwards, times=1, spared=number) as proxy:
+                    with contextlib.suppress(StoreError), Target(Config(**{**config, "port": proxy.port})) as cut:
+                        store_backup(cut, made)
+                        assert proxy.cuts == 0
+                    cuts += proxy.cuts
+                    has_fired |= proxy.cuts > 0
+                for backup in Catalogue("there", target).backups(JOB):
+                    assert not backup.is_finished or verify(backup) == []
+                clear_leftovers(Catalogue("there", target), JOB, NIGHT + timedelta(days=2))
+                target.delete(JOB)
+            if not has_fired:
+                break
+        assert cuts > (20 if call is None else 0)
         store_backup(target, made)
         assert [verify(backup) for backup in Catalogue("there", target).backups(JOB)] == [[]]
+
+
+@pytest.mark.parametrize("way", ["daemon", "ssh", "rrsync"])
+def test_a_large_file_goes_on_where_the_connection_was_cut(
+    daemon: RsyncDaemon, host: RsyncHost, tmp_path: Path, way: str
+) -> None:
+    """T2: what arrived before is not sent again, and what was whole is not either."""
+    files = {"a/small": os.urandom(100), "b/large": os.urandom(24 * 2**20), "c/last": b"1"}
+    if way == "daemon":
+        config, port = daemon.config("open", path=tmp_path.name), daemon.port
+    else:
+        path = f"/{tmp_path.name}" if way == "rrsync" else str(host.folder / tmp_path.name)
+        config, port = host.config(path=path), host.port
+        config["key_file"] = host.narrow_key_file if way == "rrsync" else host.key_file
+    with Target(Config(**config)) as target, cutting_proxy(port, 16 * 2**20, upwards=True, times=1) as proxy:
+        target.create_root()
+        if way != "daemon":
+            known = tmp_path / "known"
+            known.write_text(host.known_hosts.read_text().replace(str(port), str(proxy.port)))
+            config["known_hosts"] = known
+        with Shaped(Target(Config(**{**config, "port": proxy.port})), "rsync/nas", 1) as shaped:
+            shaped.put_folder(write_files(tmp_path / "local", files), "web01/id")
+        assert proxy.cuts == 1
+        # rrsync ends before its rsync has put the part aside
+        assert proxy.passed_up < (44 if way == "rrsync" else 28) * 2**20
+        assert tree(target) == {f"web01/id/{name}": data for name, data in files.items()}
 
 
 def test_a_connection_that_is_cut_while_a_file_is_read_gives_no_part_of_it(daemon: RsyncDaemon, target: Store) -> None:

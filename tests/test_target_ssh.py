@@ -24,6 +24,7 @@ from pickup_core.catalogue import Catalogue
 from pickup_core.errors import NoRootError, StoreError
 from pickup_core.prune import prune
 from pickup_core.retention import Policy
+from pickup_core.shaping import Shaped
 from pickup_core.store import BLOCK, Item, Store
 from pickup_core.verify import verify
 from target_profiles import folder
@@ -51,6 +52,7 @@ def target_at(server: Server, user: str = SHELL, **options: Any) -> Target:
 
 class Contract(TargetContract):
     user = ""
+    can_append = True
 
     @pytest.fixture
     def connect(self, server: Server) -> Connect:
@@ -134,7 +136,7 @@ def test_a_file_that_appears_in_the_last_moment_is_not_overwritten(tmp_path: Pat
     (tmp_path / "mkdir").write_text('#!/bin/sh\n/bin/mkdir "$@"\nprintf theirs > root/web01/file\n')
     (tmp_path / "mkdir").chmod(0o755)
     done = subprocess.run(
-        [shell, "-c", _script("root", "web01/file")], cwd=tmp_path, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        [shell, "-c", _script("root", "web01/file", 0)], cwd=tmp_path, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
         input=b"ours", capture_output=True, check=False, timeout=20,
     )  # fmt: skip
     assert done.returncode != 0
@@ -583,6 +585,19 @@ def test_a_connection_that_is_cut_anywhere_leaves_no_backup_that_is_not_whole(
     assert [verify(backup) for backup in Catalogue("there", target).backups(JOB)] == [[]]
 
 
+@BOTH
+def test_a_large_file_goes_on_where_the_connection_was_cut(server: Server, target: Target, user: str) -> None:
+    """T2: what arrived before is not sent again."""
+    data = os.urandom(24 * 2**20)
+    with cutting_proxy(server.port, 16 * 2**20, upwards=True, times=1) as proxy:
+        options = {**target.config.__dict__, "fingerprint": server.fingerprint, "port": proxy.port}
+        with Shaped(Target(Config(**options)), "ssh/nas", 1) as shaped:
+            put(shaped, "web01/large", data)
+        assert proxy.cuts == 1
+        assert proxy.passed_up < len(data) + 4 * 2**20
+    assert content(target, "web01/large") == data
+
+
 # Servers that lie, accounts that may not, and full disks
 
 
@@ -651,18 +666,21 @@ def test_a_root_that_is_a_file_is_not_absent(server: Server, target: Store, user
         assert not isinstance(caught.value, NoRootError)
 
 
-def test_an_account_that_may_not_delete_takes_backups_night_after_night(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("nights", [2, pytest.param(30, marks=pytest.mark.slow)])
+def test_an_account_that_may_not_delete_takes_backups_night_after_night(
+    server: Server, tmp_path: Path, nights: int
+) -> None:
     """T19, T33"""
-    with target_at(server, APPENDING) as target:
+    with target_at(server, APPENDING, path=f"place{next(_numbers)}") as target:
         target.create_root()
-        store_nights(target, tmp_path / "nights", 3)
+        store_nights(target, tmp_path / "nights", nights)
         root = root_of(server, target, APPENDING)
         assert {stat.S_IMODE(path.stat().st_mode) for path in root.rglob("*")} == {0o600, 0o700}
         backups = Catalogue("there", target).backups(JOB)
-        assert [verify(backup) for backup in backups] == [[], [], []]
+        assert [verify(backup) for backup in backups] == [[]] * nights
         with pytest.raises(PermissionError, match=backups[0].id):
             target.delete(backups[0].folder)
-        assert [verify(backup) for backup in backups] == [[], [], []]
+        assert [verify(backup) for backup in backups] == [[]] * nights
 
 
 @BOTH

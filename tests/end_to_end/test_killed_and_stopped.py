@@ -51,8 +51,8 @@ class Config(folder.Config):
 
 
 class Target(folder.Target):
-    def put_folder(self, local, path):
-        super().put_folder(local, path)
+    def put_folder(self, local, path, without=()):
+        super().put_folder(local, path, without)
         self.config.flag.write_text("here")
         while self.config.flag.exists():
             time.sleep(0.01)
