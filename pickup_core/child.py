@@ -7,6 +7,7 @@ SIGKILL after 10 seconds at most.
 """
 
 import contextlib
+import contextvars
 import fcntl
 import logging
 import os
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pickup_core.errors import ProcessError
+from pickup_core.errors import ProcessError, raise_if_stopped
 from pickup_core.secret import Secret, clean_environment, redact
 from pickup_core.system_user import SystemUser
 
@@ -32,7 +33,7 @@ _GRACE = 10.0
 _LINES_KEPT = 10_000
 _LINES_SHOWN = 20
 _LONGEST_LINE = 16_384
-_LONGEST_POLL = 2**31 - 1
+_NAP = 1.0  # seconds after which a wait looks up whether a signal came
 _PLAIN = ("PATH", "LANG", "LC_", "TZ")
 
 log = logging.getLogger("pickup.process")
@@ -97,12 +98,14 @@ class Deadline:
         return min(self._terms.stall, left)
 
     def wait(self, file: IO[bytes], event: int, what: str) -> None:
-        """Wait until the file is ready. Raises `ProcessError` where it is not within the limits."""
-        poll = select.poll()
+        """Wait until the file is ready, or the run is stopped. Raises `ProcessError` where it is not within limits."""
+        poll, end = select.poll(), time.monotonic() + self.next_wait()
         poll.register(file, event)
-        if not poll.poll(min(self.next_wait() * 1000, _LONGEST_POLL)):
-            self.next_wait()
-            raise ProcessError(f"{what} for {self._terms.stall:g} seconds and was stopped")
+        while not poll.poll(max(0, min(end - time.monotonic(), _NAP)) * 1000):
+            raise_if_stopped()
+            if time.monotonic() >= end:
+                self.next_wait()
+                raise ProcessError(f"{what} for {self._terms.stall:g} seconds and was stopped")
 
 
 class Child:
@@ -133,7 +136,10 @@ class Child:
             whom = f" as user {terms.user}" if user else ""
             raise ProcessError(f"{command[0]} cannot be executed{whom}: {error.strerror}") from None
         self._ended = threading.Event()
-        self._drain = threading.Thread(target=self._collect, name=f"stderr of {self.name}", daemon=True)
+        context = contextvars.copy_context()  # its messages say what that is about which it is at work on
+        self._drain = threading.Thread(
+            target=context.run, args=[self._collect], name=f"stderr of {self.name}", daemon=True
+        )
         self._drain.start()
         if stdout == subprocess.PIPE:
             with contextlib.suppress(OSError, AttributeError):  # EPERM above the user's pipe quota

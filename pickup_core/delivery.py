@@ -1,5 +1,6 @@
 """Delivery: bring a backup to its targets, prune there, and tell what came of it."""
 
+import functools
 import hashlib
 import logging
 import shlex
@@ -20,6 +21,7 @@ from pickup_core.report import Report
 from pickup_core.retention import Policy
 from pickup_core.staging import Staging
 from pickup_core.store import Store
+from pickup_core.together import together
 from pickup_core.wording import in_words, names_in_words
 
 log = logging.getLogger("pickup.delivery")
@@ -42,17 +44,21 @@ class Delivery:
         return History(self.config.state_folder, self.manifest.job)
 
     def to(self, targets: Sequence[TargetEntry]) -> dict[str, Any]:
-        """Bring the backup to the targets, and give what the history should know of it. One target that fails costs
-        itself; where all fail, the backup is kept in the staging area.
+        """Bring the backup to all targets at once, and give what the history should know of it. One target that fails
+        costs itself, and one that is slow holds up no other; where all fail, the backup is kept in the staging area.
         """
         manifest, encoded = self.manifest, encode(self.manifest)
         self.staging.write(MANIFEST_COPY, encoded)
-        places: dict[str, str] = {}
+        stored: dict[str, str] = {}
         levels = {}
-        for target in targets:
+
+        def serve(target: TargetEntry) -> None:
             with self.report.attempt(target.where) as outcome:
-                self._serve(target, encoded, places)
+                self._serve(target, encoded, stored)
             levels[target.name] = logging.INFO if outcome.is_ok else logging.ERROR
+
+        together({target.label: functools.partial(serve, target) for target in targets})
+        places = {target.name: stored[target.name] for target in targets if target.name in stored}
         for target in targets:
             if places and target.name not in places:
                 words = ["pickup.py", "copy", manifest.id, "--target", next(iter(places)), "--to", target.name]
@@ -75,8 +81,8 @@ class Delivery:
             "manifest": hashlib.sha256(encoded).hexdigest(),
         }
 
-    def _serve(self, target: TargetEntry, encoded: bytes, places: dict[str, str]) -> None:
-        """Clear, publish and prune at one target; its place joins `places`, by its name, once it has the backup."""
+    def _serve(self, target: TargetEntry, encoded: bytes, stored: dict[str, str]) -> None:
+        """Clear, publish and prune at one target; its place joins `stored`, by its name, once it has the backup."""
         manifest, policy = self.manifest, target.keys.retention
         with target.store() as store:
             catalogue = Catalogue(target.name, store, Memory(self.config.state_folder))
@@ -87,7 +93,7 @@ class Delivery:
                 with self.report.attempt(f"{target.where}: clearing leftovers"):
                     self._clear(target, catalogue)
             publish(store, self.staging.backup, manifest, encoded, target.keys.read_back)
-            places[target.name] = store.place
+            stored[target.name] = store.place
             self._keep(store)
             log.info("%s: stored %s in %s", target.label, manifest.id, store.place)
             if policy:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pickup_core.errors import ConfigError
 from pickup_core.report import explained
+from pickup_core.together import at_work_on
 from pickup_core.trust import private_folder
 from pickup_core.wording import printable
 
@@ -24,10 +25,18 @@ _FILE_COUNT = 5
 
 
 class Formatter(logging.Formatter):
-    """Formats a message so that it is printable."""
+    """Formats a message so that it is printable. One from where several things are done at once tells which of them it
+    is about.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging calls
+        label = at_work_on.get()
+        if label and label not in record.message and repr(label.partition("/")[2]) not in record.message:
+            record.message = f"{label}: {record.message}"
+        return super().formatMessage(record)
 
 
 class Logs:

@@ -133,7 +133,7 @@ class Shaped(Store):
                 work(store)
 
         count = min(self._store.connections, len(left))
-        others = {f"{self._label}, connection {number}": work_anew for number in range(2, count + 1)}
+        others = {f"{self._label} over connection {number}": work_anew for number in range(2, count + 1)}
         try:
             together({self._label: lambda: work(self._store), **others})
         finally:

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 
+from pickup_core.child import uninterrupted
+
 at_work_on: ContextVar[str] = ContextVar("at_work_on", default="")
 """What the thread that asks is at work on; nothing in the main thread."""
 
@@ -19,23 +21,27 @@ def together(calls: Mapping[str, Callable[[], object]]) -> None:
         next(iter(calls.values()))()
         return
     failures: list[BaseException] = []
+    at_work: list[threading.Event] = []
 
-    def work(name: str, call: Callable[[], object]) -> None:
+    def work(name: str, call: Callable[[], object], ended: threading.Event) -> None:
         at_work_on.set(name)
         try:
             call()
         except BaseException as error:  # noqa: BLE001 - it is raised below
             failures.append(error)
+        finally:
+            ended.set()
 
-    threads = [threading.Thread(target=work, args=each, name=each[0]) for each in calls.items()]
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        for thread in threads:
-            if thread.ident is not None:  # a signal may come before all of them are started
-                thread.join()
+        with uninterrupted():
+            for name, call in calls.items():
+                ended = threading.Event()
+                threading.Thread(target=work, args=(name, call, ended), name=name).start()
+                at_work.append(ended)
+        for ended in at_work:
+            ended.wait()
+    finally:  # `Thread.join` may not be called again after a signal: it would return at once
+        for ended in at_work:
+            ended.wait()
     if failures:
         raise failures[0]

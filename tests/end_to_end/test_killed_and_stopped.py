@@ -167,11 +167,12 @@ def test_killed_before_every_system_call_nothing_is_lost_and_nothing_half_counts
 
 
 def _kill_at(site: Site, call: str, sample: int | None) -> None:
+    """One target is served in the main thread, so that each run makes the same calls in the same order."""
     known, killed, trace = set(site.names()), 0, site.folder / "trace"
     site.run("-q")  # from now on the manifests are in the cache, and each run makes the same calls
     site.prefix = ["strace", "-qq", "-o", str(trace), "-e", "trace=openat," + call]
     _let_the_second_pass(site)
-    site.run("-q")
+    site.run("-q", "--target", "disk")
     moments = _moments_of_the_run(trace, call)
     assert moments, f"a run makes no call of {call}"
     if sample is not None:
@@ -180,7 +181,7 @@ def _kill_at(site: Site, call: str, sample: int | None) -> None:
         inject = f"inject={call}:signal=KILL:when={when}"
         site.prefix = ["strace", "-qq", "-o", "/dev/null", "-e", inject]
         _let_the_second_pass(site)
-        process = site.start("-q")
+        process = site.start("-q", "--target", "disk")
         out, err = process.communicate(timeout=30)
         site.prefix = ()
         assert process.returncode in (0, -9), (inject, out, err)
