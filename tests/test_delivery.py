@@ -1,8 +1,10 @@
-"""Delivery: a backup comes to its targets one by one, and none of them costs another."""
+"""Delivery: a backup comes to all its targets, and none of them costs another or holds it up."""
 
 import hashlib
 import logging
 import shutil
+import threading
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -103,6 +105,61 @@ def test_a_target_that_fails_costs_itself(
     assert broken.store.files == {}
     assert caplog.messages[-1].endswith("stored at 1 of 2 targets")
     assert not list(config.staging_area.iterdir())
+
+
+class Meeting(Watched):
+    """Goes on once as many stores as are needed have come as far."""
+
+    def __init__(self, barrier: threading.Barrier) -> None:
+        super().__init__(MemoryStore())
+        self.barrier = barrier
+
+    def _call(self, name: str, path: str, *more: Any) -> Any:
+        if name == "commit":
+            self.barrier.wait()
+        return super()._call(name, path, *more)
+
+
+def test_targets_are_served_at_once(tmp_path: Path, made: Made) -> None:
+    barrier = threading.Barrier(3, timeout=20)  # breaks where they come one by one
+    stores, report = [Meeting(barrier) for _ in range(3)], Report()
+    facts = delivered(config_of(tmp_path, *stores), made, report)
+    assert report.exit_code == ExitCode.OK
+    assert facts["places"] == [store.place for store in stores]
+    assert [finished(store) for store in stores] == [[made.manifest.id]] * 3
+
+
+class Waiting(Watched):
+    """Hangs in its upload until somebody lets it go on, and fails then."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.go_on = threading.Event()
+
+    def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
+        assert self.go_on.wait(20)
+        raise StoreError("it has stalled")
+
+
+class Letting(Watched):
+    """Lets another store go on when it has all of the backup."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        super().__init__(MemoryStore())
+        self.waiting = waiting
+
+    def close(self) -> None:
+        self.waiting.go_on.set()
+
+
+def test_a_target_that_hangs_holds_up_no_other(tmp_path: Path, made: Made) -> None:
+    waiting, report = Waiting(), Report()
+    letting = Letting(waiting)
+    facts = delivered(config_of(tmp_path, waiting, letting), made, report)
+    assert report.exit_code == ExitCode.FAILED
+    assert facts["places"] == [letting.place]
+    assert finished(letting) == [made.manifest.id]
+    assert finished(waiting) == []
 
 
 def test_where_all_fail_the_backup_is_kept_as_a_whole_one_until_the_next_is_taken(

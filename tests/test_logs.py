@@ -257,3 +257,26 @@ def test_logging_in_the_config_that_is_none_is_refused(tmp_path: Path, handler: 
     """F3."""
     done = logged(tmp_path, OWN.format(handler=handler))
     assert done.stdout.startswith(f"refused: LOGGING is no dictionary that logging.config takes: {what}")
+
+
+def test_where_several_things_are_done_at_once_every_line_tells_what_it_is_about(tmp_path: Path) -> None:
+    """Also one from a thread that watches a program; a line that tells it anyway stays as it is."""
+    code = """
+from pickup_core.process import text_of
+from pickup_core.together import together
+def work():
+    log.warning("TARGETS[0] 'nas' (ssh): a sentence")
+    log.warning("ssh/nas: a word")
+    log.warning("a word of a library's")
+    text_of(["sh", "-c", "echo a word of a program >&2"])
+together({"ssh/nas": work, "ftp/box": lambda: None})
+log.warning("a word of all")
+"""
+    done = logged(tmp_path, TO_BOTH + code)
+    assert done.stderr.splitlines() == [
+        "WARNING: TARGETS[0] 'nas' (ssh): a sentence",
+        "WARNING: ssh/nas: a word",
+        "WARNING: ssh/nas: a word of a library's",
+        "WARNING: a word of all",
+    ]
+    assert "DEBUG pickup.process: ssh/nas: sh: a word of a program\n" in file_of(tmp_path).read_text()

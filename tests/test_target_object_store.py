@@ -1,5 +1,6 @@
 """The target object_store: the contract of all targets on two servers, and what can go wrong there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from tests.places import JOB, MACHINE, NIGHT, REPOSITORY, content, make_backup, 
 from tests.servers.ftpd import certificate
 from tests.servers.relay import CUT, CUT_AFTER, CUT_WITHIN, SILENT, Answer, Relay, Request, relay
 from tests.servers.running import free_port
-from tests.servers.s3 import READER, SECRET, S3Server, rclone_s3, seaweedfs
+from tests.servers.s3 import BUCKET, READER, SECRET, S3Server, rclone_s3, seaweedfs
 from tests.target_contract import ENTRIES, Connect, Pieces, TargetContract
 
 MIB = 2**20
@@ -54,6 +55,13 @@ def simple() -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def unlocked() -> Iterator[S3Server]:
+    """A server that asks for no key."""
+    with rclone_s3(open_to_all=True) as running:
+        yield running
+
+
 class _Contract(TargetContract):
     """The contract, below a prefix of its own for each test, on the server of the class."""
 
@@ -72,6 +80,20 @@ class TestSeaweedFS(_Contract):
 
 class TestRclone(_Contract):
     kind = "simple"
+
+
+class TestGoogle(_Contract):
+    """The client of Google Cloud Storage, whose XML interface has the requests of S3, before a server that asks for no
+    token: https://cloud.google.com/storage/docs/interoperability
+    """
+
+    @pytest.fixture
+    def connect(self, unlocked: S3Server, tmp_path: Path) -> Connect:
+        account, prefix = tmp_path / "account.json", uuid.uuid4().hex
+        with open(os.open(account, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            nothing = dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+            json.dump({"gcs_base_url": unlocked.endpoint, "disable_oauth": True, **nothing}, file)
+        return lambda: Target(Config(url=f"gs://{BUCKET}/{prefix}/a=place", service_account=account))
 
 
 # Parts

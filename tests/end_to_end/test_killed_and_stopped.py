@@ -249,6 +249,29 @@ def test_a_run_that_is_stopped_while_it_publishes_takes_back_what_it_brought(
     site.run("-q")
 
 
+def test_a_run_that_is_stopped_while_it_serves_several_targets_stops_all_of_them(site: Site) -> None:
+    """K1: no unfinished backup stays at any of them."""
+    site.fill()
+    site.private.append(site.folder / "second")
+    site.configure(targets=[target_entry(), target_entry("second", name="stick")])
+    good = site.backup()
+    (site.source / "large").write_bytes(os.urandom(10_000_000))
+    slow = {"bandwidth": 500}  # it would take 20 s
+    site.configure(targets=[target_entry(**slow), target_entry("second", name="stick", **slow)])
+    process, start = site.start("-q"), time.monotonic()
+    for place in (site.backups, site.folder / "second"):
+        wait_until(lambda place=place: len(list(place.glob(f"{JOB}/*/folder"))) == 2, "the upload has begun")
+    process.send_signal(signal.SIGTERM)
+    result = site.finish(process)
+    assert time.monotonic() - start < 15
+    assert result.status == 128 + signal.SIGTERM
+    assert result.err == "ERROR: stopped by SIGTERM; what was not finished is removed\n"
+    assert not list(site.staging.iterdir())
+    for place in (site.backups, site.folder / "second"):
+        assert sorted(path.name for path in (place / JOB).iterdir()) == [good, f"{good}.json"]
+    site.run("verify", "all")
+
+
 CLEARS_UP = """
 from pathlib import Path
 from pickup_core.api import text_of

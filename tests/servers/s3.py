@@ -64,12 +64,16 @@ def seaweedfs() -> Iterator[S3Server]:
 
 
 @contextlib.contextmanager
-def rclone_s3(*options: str) -> Iterator[S3Server]:
-    """Run rclone's server with one bucket and one user. It knows no conditions, and tells in its log what it is asked."""
+def rclone_s3(*options: str, open_to_all: bool = False) -> Iterator[S3Server]:
+    """Run rclone's server with one bucket and one user, or for everybody. It knows no conditions, and tells in its log
+    what it is asked.
+    """
     with server_folder() as folder:
         (folder / "data" / BUCKET).mkdir(parents=True)
         port = free_port()
         command = [required("rclone", _PROGRAMS), "--config", "/dev/null", "serve", "s3", "-vv", "--addr",
-                   f"127.0.0.1:{port}", "--auth-key", f"{ALL},{SECRET}", *options, f"{folder}/data"]  # fmt: skip
+                   f"127.0.0.1:{port}", *options, f"{folder}/data"]  # fmt: skip
+        if not open_to_all:
+            command += ["--auth-key", f"{ALL},{SECRET}"]
         with running(command, port, folder / "log"):
             yield S3Server(port, folder / "log")
