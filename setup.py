@@ -37,6 +37,7 @@ setup(
         "psycopg2-binary>=2.9.9",
         "pydantic>=2.7",
         "PyMySQL[rsa]>=1.1",
+        "pyrage>=1.2",
         "tenacity>=9",
     ],
     extras_require={

@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import cached_property
 
 from pickup_core.artefact import Readable
+from pickup_core.encryption import Identities
 from pickup_core.errors import DamageError, PickupError, UsageError
 from pickup_core.manifest import LONGEST, LaterFormatError, Manifest, StoredFile, UnfinishedError, decode, started_at
 from pickup_core.memory import Memory
@@ -152,12 +153,17 @@ class Backup:
 
 
 class Catalogue:
-    """The backups at one place. `name` is the target's name, for people; `memory` is what this machine remembers."""
+    """The backups at one place. `name` is the target's name, for people; `memory` is what this machine remembers, and
+    `identities` open what is encrypted.
+    """
 
-    def __init__(self, name: str, store: Store, memory: Memory | None = None) -> None:
+    def __init__(
+        self, name: str, store: Store, memory: Memory | None = None, identities: Identities | None = None
+    ) -> None:
         self.name = name
         self.store = store
         self.memory = memory
+        self.identities = identities or Identities()
 
     def jobs(self) -> list[str]:
         """List the folders in this place that have the name of a job."""

@@ -13,6 +13,7 @@ from pickup_core import __version__
 from pickup_core.catalogue import Catalogue
 from pickup_core.config import CONFIG_VERSION, Config
 from pickup_core.delivery import tell_pruned
+from pickup_core.encryption import encrypt
 from pickup_core.entries import GeneratorEntry, TargetEntry, chosen
 from pickup_core.errors import LockedError, NoRootError, PickupError, StoreError
 from pickup_core.history import History
@@ -50,6 +51,12 @@ def check(config: Config, report: Report) -> None:
     for method in {config.compression, *(entry.keys.compression or config.compression for entry in config.generators)}:
         with report.attempt(f"compression {method.method}"):
             Compressed(io.BytesIO(), method).read()  # the library that it takes may be missing
+    if config.recipients:
+        with report.attempt("encryption"):
+            encrypt(io.BytesIO(b"probe"), io.BytesIO(), config.recipients)
+            log.info("encryption: to %s", counted(len(config.recipients), "public key"))
+        if len(config.recipients) == 1:
+            log.info("  note: one private key alone opens the backups: when it is lost, so are they")
     for entry in config.generators:
         _ask(entry, report)
     for target in config.targets:

@@ -91,6 +91,7 @@ def _without_lists(chosen: Chosen, only: Sequence[str]) -> Chosen:
 def space_needed(chosen: Chosen, wish: Wish) -> int:
     """Give how many bytes a restore takes at the destination while it works."""
     stored = sum(artefact.size for _, artefact in chosen)
+    stored += max((artefact.size for _, artefact in chosen if artefact.encryption), default=0)  # decrypted beside it
     return stored if wish.as_stored else stored + sum(artefact.uncompressed_size for _, artefact in chosen)
 
 

@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=description, parents=[everywhere], allow_abbrev=False)
 
     for add in (_add_run, _add_check, _add_list, _add_find, _add_verify, _add_restore, _add_copy, _add_prune, _add_keep,
-                _add_profiles, _add_init):  # fmt: skip
+                _add_profiles, _add_init, _add_keygen):  # fmt: skip
         add(command)
     return root
 
@@ -138,6 +138,7 @@ def _add_find(command: _Command) -> None:
     find = command("find", "show which backups hold a file, from the lists of contents")
     find.add_argument("pattern", metavar="PATTERN", help="a name, a path, or a pattern with * and ?")
     _add_reading(find)
+    _add_identity(find)
     _add_json(find)
 
 
@@ -145,6 +146,9 @@ def _add_verify(command: _Command) -> None:
     verify = command("verify", "read backups back and compare them with their manifests")
     verify.add_argument("backup", metavar="BACKUP", nargs="?", default="latest", help=_BACKUP + ", or all")
     _add_reading(verify)
+    text = "also decrypt and uncompress everything, and look through all archives"
+    verify.add_argument("--deep", action="store_true", help=text)
+    _add_identity(verify)
     _add_json(verify)
 
 
@@ -152,6 +156,7 @@ def _add_restore(command: _Command) -> None:
     restore = command("restore", "bring artefacts of a backup back, into a folder or into a server")
     restore.add_argument("backup", metavar="BACKUP", nargs="?", default="latest", help=_BACKUP)
     _add_reading(restore)
+    _add_identity(restore)
     _add_only(restore, "restore only this entry, or this artefact of it", "ENTRY[/ARTEFACT]")
     text = "restore only such files of archives"
     restore.add_argument("--path", action="append", default=[], metavar="PATTERN", help=text)
@@ -208,6 +213,11 @@ def _add_init(command: _Command) -> None:
     init.add_argument("file", metavar="FILE", nargs="?", type=_path, help="where; never over a file that is there")
 
 
+def _add_keygen(command: _Command) -> None:
+    keygen = command("keygen", "make a pair of keys for ENCRYPTION")
+    keygen.add_argument("file", metavar="FILE", type=_path, help="where the private key goes; never over a file")
+
+
 _BACKUP = 'a backup\'s name, an unambiguous beginning of one ("2026-11-17"), or latest'
 
 
@@ -238,6 +248,11 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
     _add_job(command)
     text = "a folder of backups in place of a target; needs no config"
     command.add_argument("--from", type=_path, dest="folder", metavar="FOLDER", help=text)
+
+
+def _add_identity(command: argparse.ArgumentParser) -> None:
+    text = "a file with the private key for what is encrypted: of age or SSH; may be given several times"
+    command.add_argument("--identity", action="append", default=[], type=_path, metavar="FILE", help=text)
 
 
 def _add_job(command: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from pickup_core.catalogue import LATEST, LONGEST_REASON, Catalogue, read_small
 from pickup_core.config import Config, default_config_path, find_config, host_job, load_config
 from pickup_core.copying import copy_command
 from pickup_core.delivery import tell_pruned
+from pickup_core.encryption import make_identity
 from pickup_core.entries import TargetEntry, chosen
 from pickup_core.errors import ConfigError, ExitCode, UsageError
 from pickup_core.history import History
@@ -192,6 +193,15 @@ def _init(session: Session) -> None:
     log.info("wrote %s. Edit it; then pickup.py check tells whether it would work.", path)
 
 
+def _keygen(session: Session) -> None:
+    path = session.options.file
+    public = make_identity(path)
+    log.info("public key: %s", public)
+    log.info("It goes into the config: ENCRYPTION = dict(recipients={%r: %r})", "what it is for", public)
+    log.info("The private key is in %s. Without it nothing opens the backups: keep it, and a copy of it, away from "
+             "this host, and then remove it here.", path)  # fmt: skip
+
+
 _COMMANDS: dict[str, Callable[[Session], None]] = {
     "run": _run,
     "check": _check,
@@ -204,4 +214,5 @@ _COMMANDS: dict[str, Callable[[Session], None]] = {
     "keep": _keep,
     "profiles": _profiles,
     "init": _init,
+    "keygen": _keygen,
 }

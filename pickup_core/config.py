@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from pickup_core.encryption import Recipient, parse_recipients, recipients_in
 from pickup_core.entries import GeneratorEntry, TargetEntry, generator_entries, target_entries, validated
 from pickup_core.errors import ConfigError, PickupError, Stopped
 from pickup_core.hooks import Hook
@@ -76,6 +77,7 @@ class _Settings(Options):
 
     JOB: Annotated[str, AfterValidator(job_name)] | None = None
     COMPRESSION: Annotated[Compression, parsed(Compression.parse, Compression)] = Compression("zstd", 3)
+    ENCRYPTION: dict[str, Any] | None = None
     STAGING_AREA: Path = Field(default_factory=default_staging_area)
     MIN_FREE: Annotated[Reserve, parsed(Reserve.parse, Reserve)] = Reserve(0.05, 2**30)
     LOG_FOLDER: Path = Field(default_factory=default_log_folder)
@@ -89,6 +91,7 @@ class _Settings(Options):
 class Config:
     """A config that was checked. `masked_text` is its source without secrets; `job` is None where none can be told.
 
+    `recipients` are those who can open what is backed up; nothing is encrypted where there are none.
     `raw_generators` are the dicts of `GENERATORS` as they stand there, checked or not.
     """
 
@@ -100,6 +103,7 @@ class Config:
     raw_generators: tuple[Mapping[str, Any], ...]
     targets: tuple[TargetEntry, ...]
     compression: Compression
+    recipients: tuple[Recipient, ...]
     staging_area: Path
     min_free: Reserve
     log_folder: Path
@@ -156,6 +160,9 @@ def load_config(path: Path, generators: bool = True) -> Config:
     masked = masked_source(source)
     if status.st_mode & 0o004 and masked != source:
         problems.append(f"{path} holds a secret and can be read by everybody. Hint: chmod 600 {shlex.quote(str(path))}")
+    recipients: tuple[Recipient, ...] = ()
+    if settings and generators and settings.ENCRYPTION is not None:
+        recipients = _recipients(settings.ENCRYPTION, path.parent, problems)
     job = settings.JOB or host_job() if settings else None
     if settings and generators and job is None:
         problems.append(f"JOB is missing, and the host name {socket.gethostname()!r} is no name to file backups under")
@@ -170,6 +177,7 @@ def load_config(path: Path, generators: bool = True) -> Config:
         raw_generators=_raw_generators(names),
         targets=tuple(targets),
         compression=settings.COMPRESSION,
+        recipients=recipients,
         staging_area=settings.STAGING_AREA,
         min_free=settings.MIN_FREE,
         log_folder=settings.LOG_FOLDER,
@@ -178,6 +186,25 @@ def load_config(path: Path, generators: bool = True) -> Config:
         before=settings.BEFORE,
         after=settings.AFTER,
     )
+
+
+def _recipients(given: Mapping[str, Any], folder: Path, problems: list[str]) -> tuple[Recipient, ...]:
+    """Give the recipients that ENCRYPTION names."""
+    ways = {"recipients", "recipients_file"}
+    try:
+        if len(given) != 1 or not given.keys() <= ways:
+            raise ValueError(f"should have one of the keys {' and '.join(sorted(ways))}, and no other")
+        if "recipients" in given:
+            return parse_recipients(given["recipients"])
+        file = given["recipients_file"]
+        if not isinstance(file, str | Path) or not str(file):
+            raise ValueError("recipients_file should be the path of a file")
+        return recipients_in(folder / Path(file).expanduser())
+    except ConfigError as error:
+        problems.append(f"ENCRYPTION: {error}")
+    except ValueError as error:
+        problems.append(f"ENCRYPTION: {error}")
+    return ()
 
 
 def _executed(path: Path, source: str) -> dict[str, Any]:

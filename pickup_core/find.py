@@ -1,5 +1,6 @@
 """Find: which backups hold a file, read from their lists of contents."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 
@@ -35,7 +36,10 @@ def listing(backup: Backup, contents: StoredArtefact) -> Iterator[Listed]:
     """
     where = f"{backup.folder}/{contents.path}"
     try:
-        with backup.open(contents.path) as stream:
+        with contextlib.ExitStack() as stack:
+            stream = stack.enter_context(backup.open(contents.path))
+            if contents.encryption:
+                stream = stack.enter_context(backup.catalogue.identities.decrypted(stream, where))
             content = Bounded(decompressed(stream, contents.compression), contents.uncompressed_size)
             yield from read_listing(_lines(content))
     except FileNotFoundError:

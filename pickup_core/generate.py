@@ -3,11 +3,12 @@
 import contextlib
 import logging
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pickup_core.artefact import Artefact, Judgement, stored_name
 from pickup_core.config import Config
+from pickup_core.encryption import SUFFIX, Recipient, encrypt
 from pickup_core.entries import GeneratorEntry
 from pickup_core.errors import PickupError
 from pickup_core.hooks import hooked
@@ -43,7 +44,7 @@ def generate(
                     if artefact.name in stored:
                         raise PickupError("another artefact of this entry has the same name")
                     method = entry.keys.compression or config.compression
-                    stored[artefact.name] = _store(artefact, entry, staging, method, taken)
+                    stored[artefact.name] = _store(artefact, entry, staging, method, config.recipients, taken)
                     _tell_what_came(artefact, stored[artefact.name], entry, report, outcome)
         if not stored and outcome.is_ok:
             raise PickupError("produced nothing", hint="a run yields artefacts, or leaves files in its folder")
@@ -96,19 +97,27 @@ def _left_in(folder: Path) -> Iterator[Artefact]:
 
 
 def _store(
-    artefact: Artefact, entry: GeneratorEntry, staging: Staging, compression: Compression, taken: set[str]
+    artefact: Artefact,
+    entry: GeneratorEntry,
+    staging: Staging,
+    compression: Compression,
+    recipients: Sequence[Recipient],
+    taken: set[str],
 ) -> StoredArtefact:
     """Bring one artefact through the byte path. Raises whatever went wrong; then there is no file. `taken` are the
     stored names of the entry's other artefacts, without suffix and case-folded; this one's is added.
     """
     name = stored_name(artefact.name, taken)
-    path = f"{entry.folder}/{name}{compression_suffix(compression.method)}"
+    path = f"{entry.folder}/{name}{compression_suffix(compression.method)}{SUFFIX if recipients else ''}"
     is_at_end = False
     with staging.sink(path) as sink:
         digest = Digest(sink)
         with artefact.source as stream:
             compressed = Compressed(stream, compression)
-            transfer(compressed, digest)
+            if recipients:
+                encrypt(compressed, digest, recipients)
+            else:
+                transfer(compressed, digest)
             is_at_end = True
         if not is_at_end:
             raise PickupError("its source broke off, and kept to itself why", hint="`__exit__` must not give True")
@@ -120,6 +129,7 @@ def _store(
         name=artefact.name,
         uncompressed_size=compressed.size,
         compression=compression.method,
+        encryption=tuple(map(str, recipients)),
         losses=tuple(map(redact, _judgement(artefact).losses)),
     )
 

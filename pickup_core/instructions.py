@@ -4,12 +4,14 @@ import shlex
 from collections.abc import Iterable, Mapping
 
 from pickup_core.artefact import ARCHIVE_SUFFIX, CONTENTS_SUFFIX
+from pickup_core.encryption import SUFFIX
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFile
 from pickup_core.streams import compression_suffix
 from pickup_core.wording import printable
 
 _PROGRAMS = {"zstd": "zstd -dc", "gzip": "gzip -dc", "none": "cat"}
 _TAR = "tar --extract --file=- --preserve-permissions --xattrs --xattrs-include='*' --acls --directory"
+_IDENTITY = "~/identity"
 _RESTORED = "~/restored"  # nobody else can have prepared it
 
 
@@ -28,17 +30,18 @@ def _head(manifest: Manifest) -> str:
     title = printable(f"How to restore backup {manifest.id} of {manifest.job}")
     artefacts = [artefact for entry in manifest.entries for artefact in entry.artefacts]
     programs = sorted({_PROGRAMS[artefact.compression].split()[0] for artefact in artefacts} - {"cat"})
+    programs += ["age"] if manifest.keys else []
     tar = ["GNU tar"] if any(artefact.name.endswith(ARCHIVE_SUFFIX) for artefact in artefacts) else []
     return f"""{title}
 {"=" * len(title)}
 
 Made on {printable(manifest.host)} by Pickup {manifest.pickup}, started {manifest.started:%Y-%m-%d %H:%M:%S} UTC.
-{_state(manifest)}
+{_state(manifest)}{_keys(manifest)}
 
 With Pickup (in a checkout of it: pickup.py), and no config:
 
     pickup verify {manifest.id} --from .
-    pickup restore {manifest.id} --from . --to {_RESTORED}
+    pickup restore {manifest.id} --from . --to {_RESTORED}{f" --identity {_IDENTITY}" if manifest.keys else ""}
 
 Without Pickup, with nothing but {", ".join([*tar, *programs, "sha256sum"])}. In this folder, check that all is
 as it was stored:
@@ -56,6 +59,16 @@ def _state(manifest: Manifest) -> str:
     if not missing:
         return "The backup is complete."
     return f"The backup is PARTIAL. These entries failed or were not asked for: {printable(', '.join(missing))}."
+
+
+def _keys(manifest: Manifest) -> str:
+    if not manifest.keys:
+        return ""
+    lines = "".join(f"\n- {printable(key)}" for key in manifest.keys)
+    return (
+        "\n\nIt is encrypted (age-encryption.org). The private key of any one of these public keys opens it:\n"
+        f"{lines}\n\nBelow, {_IDENTITY} is the file of that private key."
+    )
 
 
 def _entry_text(entry: EntryRecord, note: str) -> str:
@@ -79,6 +92,9 @@ def _folder(artefact: StoredArtefact) -> str:
 def _commands(artefact: StoredArtefact) -> list[str]:
     path = shlex.quote(artefact.path)
     opened = f"{_PROGRAMS[artefact.compression]} {path}"
+    if artefact.encryption:
+        program = _PROGRAMS[artefact.compression]
+        opened = f"age -d -i {_IDENTITY} {path}" + (f" | {program}" if program != "cat" else "")
     if artefact.name.endswith(ARCHIVE_SUFFIX):
         return [
             f"    {opened} | {_TAR} {_folder(artefact)}",
@@ -86,5 +102,6 @@ def _commands(artefact: StoredArtefact) -> list[str]:
         ]
     if artefact.name.endswith(CONTENTS_SUFFIX):
         return [f"    {opened} | grep NAME   # what is in it, with mode, owner, size and time (UTC)"]
-    plain = artefact.path.rpartition("/")[2].removesuffix(compression_suffix(artefact.compression))
+    suffix = compression_suffix(artefact.compression) + (SUFFIX if artefact.encryption else "")
+    plain = artefact.path.rpartition("/")[2].removesuffix(suffix)
     return [f"    {opened} > {_folder(artefact)}/{shlex.quote(plain)}"]

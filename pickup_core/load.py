@@ -21,7 +21,7 @@ from pickup_core.errors import ConfigError, PickupError, UsageError
 from pickup_core.manifest import EntryRecord, StoredArtefact
 from pickup_core.options import Options
 from pickup_core.profiles import config_class, load_profile
-from pickup_core.restore import fetched, uncompressed
+from pickup_core.restore import opened, uncompressed
 from pickup_core.secret import speaks_of_secret
 from pickup_core.wording import counted, in_words
 
@@ -121,18 +121,19 @@ def loadable(chosen: Chosen, origin: Origin, is_asked_for: bool) -> list[Loadabl
 
 
 def spooled(backup: Backup, chosen: Sequence[Loadable], folder: Path, room: int) -> dict[str, list[Stored]]:
-    """Copy everything that is to be loaded into a private folder, where `room` bytes may be written, and give it by the
-    entry's label.
+    """Copy everything that is to be loaded, decrypted, into a private folder, where `room` bytes may be written, and
+    give it by the entry's label.
 
     Raises `DamageError` where a stored file is not what was stored, `PickupError` where room is lacking.
     """
-    needed = sum(artefact.size for each in chosen for artefact in each.artefacts)
+    sizes = [(artefact.size, artefact.encryption) for each in chosen for artefact in each.artefacts]
+    needed = sum(size for size, _ in sizes) + max((size for size, encryption in sizes if encryption), default=0)
     if needed > room:
         what = f"loading takes {in_words(needed)} meanwhile, but {in_words(max(0, room))} may be written to {folder}"
         raise PickupError(what, hint="see STAGING_AREA and MIN_FREE in the config")
     return {
         each.label: [
-            Stored(a.name, a.uncompressed_size, functools.partial(uncompressed, a, fetched(backup, a, folder)))
+            Stored(a.name, a.uncompressed_size, functools.partial(uncompressed, a, opened(backup, a, folder)))
             for a in each.artefacts
         ]
         for each in chosen

@@ -102,6 +102,13 @@ class Manifest:
         return (*(artefact for entry in self.entries for artefact in entry.artefacts), *self.others)
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The public keys to which its artefacts are encrypted, each with its comment."""
+        return tuple(
+            dict.fromkeys(key for entry in self.entries for each in entry.artefacts for key in each.encryption)
+        )
+
+    @property
     def is_complete(self) -> bool:
         return all(entry.status == "ok" for entry in self.entries)
 
@@ -195,7 +202,7 @@ def _entry(members: dict[str, Any]) -> EntryRecord:
                 name=_text(artefact["name"]),
                 uncompressed_size=_number(artefact["uncompressed_size"]),
                 compression=_line(artefact["compression"]),
-                encryption=_texts(artefact["encryption"]),
+                encryption=tuple(map(_line, _texts(artefact["encryption"]))),
                 losses=_texts(artefact["losses"]),
             )
             for artefact in members["artefacts"]

@@ -3,7 +3,7 @@
 import argparse
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from pickup_core.archive import Listed
 from pickup_core.catalogue import LATEST, Backup, Catalogue
 from pickup_core.config import Config
+from pickup_core.encryption import Identities
 from pickup_core.entries import chosen
 from pickup_core.errors import AbsentError, DamageError, ExitCode, PickupError, StoreError, UsageError
 from pickup_core.find import find
@@ -21,8 +22,8 @@ from pickup_core.memory import Memory
 from pickup_core.patterns import search_expression
 from pickup_core.report import explained
 from pickup_core.session import Session, job_of, print_table
-from pickup_core.verify import verify
-from pickup_core.wording import age_of, in_words, local_time
+from pickup_core.verify import verify, verify_deep
+from pickup_core.wording import age_of, counted, in_words, local_time
 
 log = logging.getLogger("pickup.commands")
 
@@ -44,11 +45,12 @@ class Reading:
 def reading_of(session: Session) -> Reading:
     """Give the places to read from: the targets, or the folder of `--from`, which needs no config."""
     options = session.options
+    identities = Identities(getattr(options, "identity", ()))
     if options.folder is not None:
         if options.target:
             raise UsageError("--from reads a folder, and --target a target: they do not go together")
         store = LooseFolder(options.folder)
-        place = Catalogue(str(options.folder), store)
+        place = Catalogue(str(options.folder), store, identities=identities)
         jobs = [job for job in place.jobs() if place.backups(job)]
         if not jobs:
             hint = "name the folder of a backup, of a job, or of a whole target"
@@ -60,7 +62,7 @@ def reading_of(session: Session) -> Reading:
     job = job_of(name, "--job, or JOB in the config")
     memory = Memory(config.state_folder)
     targets = chosen(config.targets, [options.target] if options.target else [])
-    return Reading([Catalogue(t.name, t.store(), memory) for t in targets], job, config)
+    return Reading([Catalogue(t.name, t.store(), memory, identities) for t in targets], job, config)
 
 
 def selected(
@@ -125,8 +127,21 @@ def list_command(session: Session) -> None:
     else:
         rows = [["JOB", "TARGET", "BACKUP", "LOCAL TIME", "AGE", "STATUS", "SIZE"], *map(_as_row, found)]
         print_table(rows if session.options.all_jobs else [row[1:] for row in rows])
+        for sentence in _keys_in_words(found):
+            log.info("%s", sentence)
         for backup in filter(lambda backup: backup.trouble, found):
             log.info("target %s: %s", backup.catalogue.name, backup.trouble)
+
+
+def _keys_in_words(found: Sequence[Backup]) -> Iterator[str]:
+    """Say of each public key how many of these backups its private key opens. A copy at another target counts too."""
+    opened: dict[str, list[Backup]] = {}
+    for backup in filter(lambda backup: backup.is_finished, found):
+        for key in backup.manifest.keys:
+            opened.setdefault(key, []).append(backup)
+    for key, backups in opened.items():
+        newest = max(backup.id for backup in backups)
+        yield f"{counted(len(backups), 'backup')}, the newest of them {newest}: opened by the private key of {key}"
 
 
 def _as_json(backup: Backup) -> dict[str, Any]:
@@ -140,6 +155,7 @@ def _as_json(backup: Backup) -> dict[str, Any]:
         "size": manifest.size if manifest else None,
         "artefacts": [artefact.path for entry in manifest.entries for artefact in entry.artefacts] if manifest else [],
         "kept": backup.is_kept,
+        "keys": list(manifest.keys) if manifest else [],
     }
 
 
@@ -232,11 +248,14 @@ def _verified(session: Session, reading: Reading, backup: Backup) -> dict[str, A
         log.info("%s: %s is unfinished and not verified", where, backup.id)
         return {**result, "status": "unfinished"}
     findings = verify(backup)
+    if session.options.deep and not findings:
+        findings = verify_deep(backup)
     for finding in findings:
         session.report.damage(where, finding)
     if not findings:
         count, size = len(backup.manifest.files), in_words(backup.manifest.size)
+        depth = ", and what it holds can be read" if session.options.deep else ""
         state = "whole" if backup.status == "complete" else "as it was stored, which is partial"
-        log.info("%s: %s is %s: %d files, %s", where, backup.id, state, count, size)
+        log.info("%s: %s is %s: %d files, %s%s", where, backup.id, state, count, size, depth)
     reading.remember("verify", target=backup.catalogue.name, backup=backup.id, findings=len(findings))
     return {**result, "status": "damaged" if findings else "whole", "findings": findings}

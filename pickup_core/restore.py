@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from pickup_core.artefact import ARCHIVE_SUFFIX, Readable
 from pickup_core.catalogue import Backup
 from pickup_core.choice import Chosen, Wish, space_needed
+from pickup_core.encryption import SUFFIX
 from pickup_core.errors import DamageError, PickupError
 from pickup_core.manifest import StoredArtefact
 from pickup_core.members import Members, check_members, unpack
@@ -87,7 +88,8 @@ def _restore_through(spool: Path, backup: Backup, chosen: Chosen, wish: Wish) ->
         if artefact.path.count("/") != 2:  # deeper, it could lead through a link that an archive brings
             raise DamageError(f"{artefact.path} is no path that an artefact has: PROFILE/ENTRY/NAME")
     fresh, restored = spool / "fresh", Restored()
-    files = [(entry, artefact, fetched(backup, artefact, spool)) for entry, artefact in chosen]
+    get = fetched if wish.as_stored else opened
+    files = [(entry, artefact, get(backup, artefact, spool)) for entry, artefact in chosen]
     wanted = [search_expression(pattern) for pattern in wish.paths]
     symlinks: dict[str, set[bytes]] = {}
     for number, (entry, artefact, file) in enumerate(files):
@@ -121,9 +123,26 @@ def fetched(backup: Backup, artefact: StoredArtefact, spool: Path) -> Path:
     return Path(name)
 
 
+def opened(backup: Backup, artefact: StoredArtefact, spool: Path) -> Path:
+    """Fetch a stored file as `fetched` does, and decrypt it where it is encrypted. Raises `UsageError` where no key
+    that opens it was given.
+    """
+    file = fetched(backup, artefact, spool)
+    if not artefact.encryption:
+        return file
+    descriptor, name = tempfile.mkstemp(dir=spool)
+    with open(descriptor, "wb") as plain, file.open("rb") as stream:
+        try:
+            backup.catalogue.identities.decrypt(stream, plain, artefact.path)
+        except DamageError as error:
+            raise DamageError(f"{artefact.path} {error.message}") from None
+    file.unlink()
+    return Path(name)
+
+
 @contextlib.contextmanager
 def uncompressed(artefact: StoredArtefact, file: Path) -> Iterator[Readable]:
-    """Give the content of a spooled file. What is wrong with its compression or size is a `DamageError`; this and what
+    """Give the content of an opened file. What is wrong with its compression or size is a `DamageError`; this and what
     tar says names the artefact.
     """
     try:
@@ -150,7 +169,7 @@ def _unpack(
 
 
 def _write_uncompressed(artefact: StoredArtefact, file: Path, path: Path) -> None:
-    suffix = compression_suffix(artefact.compression)
+    suffix = compression_suffix(artefact.compression) + (SUFFIX if artefact.encryption else "")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with uncompressed(artefact, file) as stream:
         descriptor = os.open(path.with_name(path.name.removesuffix(suffix)), flags, 0o600)

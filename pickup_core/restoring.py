@@ -40,6 +40,9 @@ def restore_command(session: Session) -> None:
     backup = selected(reading, options.backup, options.before, wish.lacks, wish.which)
     with backup.catalogue.store:
         chosen = choose(backup, wish)
+        locked = [artefact.path for _, artefact in chosen if artefact.encryption and not wish.as_stored]
+        if locked:
+            backup.catalogue.identities.load(locked[0])
         _announce(backup, wish)
         if options.into_server:
             _load_into_server(session, reading, backup, chosen, wish)

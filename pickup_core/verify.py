@@ -1,9 +1,15 @@
-"""Verify: read a backup back and compare it with its manifest."""
+"""Verify: read a backup back and compare it with its manifest; and deep, see that what is in it can be read."""
 
+import tempfile
+from pathlib import Path
+
+from pickup_core.artefact import ARCHIVE_SUFFIX
 from pickup_core.catalogue import MANIFEST_COPY, Backup, read_small
 from pickup_core.errors import DamageError
 from pickup_core.manifest import LONGEST, UnfinishedError
-from pickup_core.store import walk
+from pickup_core.members import Members, check_members
+from pickup_core.restore import opened, uncompressed
+from pickup_core.store import BLOCK, walk
 
 
 def verify(backup: Backup) -> list[str]:
@@ -38,3 +44,25 @@ def verify(backup: Backup) -> list[str]:
         findings.append(f"{backup.folder}/{MANIFEST_COPY} differs from the manifest {backup.manifest_path}")
     extras = sorted(sizes.keys() - {file.path for file in manifest.files} - {MANIFEST_COPY})
     return [*findings, *(f"{backup.folder}/{extra} is no part of the backup" for extra in extras)]
+
+
+def verify_deep(backup: Backup) -> list[str]:
+    """Give a sentence for each artefact that cannot be decrypted, uncompressed or, as an archive, unpacked without
+    harm; nothing is kept of what is read.
+
+    Raises `UsageError` where a key is needed that was not given.
+    """
+    findings = []
+    for entry in backup.manifest.entries:
+        for artefact in entry.artefacts:
+            try:
+                with tempfile.TemporaryDirectory(prefix="pickup-verify-", dir="/var/tmp") as spool:
+                    file = opened(backup, artefact, Path(spool))
+                    with uncompressed(artefact, file) as stream:
+                        if artefact.name.endswith(ARCHIVE_SUFFIX):
+                            check_members(stream, Members(), [])
+                        while stream.read(BLOCK):
+                            pass
+            except DamageError as error:
+                findings.append(f"{backup.folder}/{error.message}")
+    return findings

@@ -33,6 +33,7 @@ import pytest
 
 from pickup_core import cli
 from pickup_core.config import load_config
+from pickup_core.encryption import make_identity
 from pickup_core.errors import ConfigError
 from pickup_core.profiles import KINDS, describe, load_profile
 from tests.builders import ROOT, config_text, write_config
@@ -366,6 +367,7 @@ def test_each_example_that_is_commented_out_is_valid(tmp_path: Path) -> None:
     assert problems_of_entry(re.sub(r"(?m)^    # ", "", entry), tmp_path) == ()
     settings = "\n".join(re.findall(r"(?m)^# ([A-Z_]+ = .*)$", text))
     assert {line.partition(" = ")[0] for line in settings.splitlines()} >= {"JOB", "COMPRESSION", "STAGING_AREA"}
+    (tmp_path / "recipients").write_text(make_identity(tmp_path / "identity"))
     assert problems_of_lines(settings + "\n", tmp_path) == ()
 
 
