@@ -28,7 +28,8 @@ A run. `run` is the straight line: generate, then deliver, which publishes and p
     lock          one run of a job at a time                prune         what goes by the policy
     report        what happened, and the exit code          retention     what is kept, and why: a pure function
     removal       deletes a folder, however deep it is      history       one line per run, verify, restore, prune
-    hooks         the config's own functions, around it
+    hooks         the config's own functions, around it     together      several calls at once, in threads
+    encryption    to public keys, in the format of age
 
 Which backups there are, and reading them:
 

@@ -22,7 +22,7 @@ from pickup_core.trust import read_trusted
 from pickup_core.wording import printable, short_line
 
 SUFFIX = ".age"
-_PRIVATE = re.compile(r"AGE-SECRET-KEY|-----BEGIN")
+_PRIVATE = re.compile(r"AGE-SECRET-KEY|-----BEGIN", re.IGNORECASE)
 _LONGEST_IDENTITY = 1024 * 1024
 _ENCRYPTED = (b"age-encryption.org/v1\n", b"-----BEGIN AGE ENCRYPTED FILE-----")
 

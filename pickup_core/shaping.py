@@ -113,14 +113,18 @@ class Shaped(Store):
         """Store files over several connections, the largest first. The first failure ends all of them."""
         left = deque(sorted(files, key=lambda each: -each[1].stat().st_size))
 
+        def taken() -> tuple[str, Path] | None:
+            try:
+                return left.popleft()
+            except IndexError:
+                return None
+
         def work(store: Store) -> None:
             try:
-                while not self._is_over.is_set():
-                    name, file = left.popleft()
+                while not self._is_over.is_set() and (each := taken()):
+                    name, file = each
                     with file.open("rb") as stream:
                         self._put(store, f"{path}/{name}", stream)
-            except IndexError:  # nothing is left
-                return
             except BaseException:
                 self._is_over.set()
                 raise

@@ -13,7 +13,8 @@ _SLOWEST_DISK = 10 * 2**20  # bytes a second: nothing is heard of a server that 
 _PROBE = "sha256sum < /dev/null"
 _PROBE_ANSWER = b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _LONGEST_ANSWER = 4096
-_CLOSED = "Socket is closed"  # what paramiko's channels raise, without a number
+CLOSED = "Socket is closed"
+"""What paramiko's channels raise, without a number."""
 
 
 class Session:
@@ -144,7 +145,7 @@ def explained(path: str, seconds: float) -> Iterator[None]:
         what = f"{about}the connection has ended: {str(error) or type(error).__name__}"
         raise UnreachableError(what) from error
     except OSError as error:
-        if str(error) == _CLOSED:
+        if str(error) == CLOSED:
             raise UnreachableError(f"{about}the connection has ended") from error
         if error.errno is None:  # SFTP has no word for most failures
             raise StoreError(

@@ -10,10 +10,11 @@ import posixpath
 import stat
 from typing import Any
 
-from pickup_core.api import BLOCK, Readable, StoreError
-from target_profiles._ssh_session import Session, quoted
+from pickup_core.api import BLOCK, Readable, StoreError, UnreachableError
+from target_profiles._ssh_session import CLOSED, Session, quoted
 
 _READY = b"ready\n"
+_NO_STATUS = -1  # paramiko's word for it
 _PACKET = 32 * 1024  # what an SSH server takes at a time
 _FSYNC = "fsync@openssh.com"
 _EXTENDED = 200  # SSH_FXP_EXTENDED of the SFTP protocol
@@ -32,16 +33,19 @@ def write_by_shell(session: Session, root: str, path: str, stream: Readable, the
             if there:
                 raise StoreError(f"{path}, of which a part was stored, has changed: {said or 'it is not that part'}")
             raise _not_made(session, root, path, said)
-        size = 0
-        while block := stream.read(BLOCK):
+        size, takes_more = 0, True
+        while takes_more and (block := stream.read(BLOCK)):
             with session.asking(path):
-                _send(channel, block)
+                takes_more = _send(channel, block)
             size += len(block)
-        with session.asking(path):
-            channel.shutdown_write()
+        if takes_more:
+            with session.asking(path):
+                channel.shutdown_write()
         status, said = session.end_of(channel, path, there + size)
-    if status != 0:
-        raise StoreError(f"{path} was not stored: {said or 'the connection has ended'}")
+    if status == _NO_STATUS:
+        raise UnreachableError(f"{path}: the connection has ended")
+    if status != 0 or not takes_more:
+        raise StoreError(f"{path} was not stored: {said or f'it ended with status {status}'}")
     return size
 
 
@@ -70,10 +74,17 @@ def _not_made(session: Session, root: str, path: str, said: str) -> Exception:
     return StoreError(f"{path} could not be made: {said}", hint="may this account write there?")
 
 
-def _send(channel: Any, block: bytes) -> None:
+def _send(channel: Any, block: bytes) -> bool:
+    """Send a block; tell whether the script still takes what is sent: it may have ended, or the connection."""
     view = memoryview(block)
-    while view:
-        view = view[channel.send(view[:_PACKET]) :]
+    try:
+        while view:
+            view = view[channel.send(view[:_PACKET]) :]
+    except OSError as error:
+        if str(error) != CLOSED:
+            raise
+        return False
+    return True
 
 
 def write_by_sftp(session: Session, root: str, path: str, stream: Readable, there: int) -> int:

@@ -21,7 +21,7 @@ from pickup_core.cli import _duration, _moment, _with_command, parser
 from pickup_core.errors import ExitCode
 from tests.builders import ROOT, plain_locale, python
 
-COMMANDS = ["run", "check", "list", "find", "verify", "restore", "copy", "prune", "keep", "profiles", "init"]
+COMMANDS = ["run", "check", "list", "find", "verify", "restore", "copy", "prune", "keep", "profiles", "init", "keygen"]
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
@@ -95,7 +95,8 @@ def test_the_default_command_is_put_in_at_most_once_and_nothing_is_lost(argument
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_taken_as_it_is(command: str) -> None:
-    required = {"find": ["x"], "restore": ["--to", "x"], "copy": ["--to", "x"], "keep": ["x", "why"]}.get(command, [])
+    words = {"find": ["x"], "restore": ["--to", "x"], "copy": ["--to", "x"], "keep": ["x", "why"], "keygen": ["x"]}
+    required = words.get(command, [])
     assert parsed(command, *required).command == command
     assert parsed("-q", command, *required).quiet
 

@@ -19,6 +19,7 @@ from pickup_core.config import (
     job_name,
     load_config,
 )
+from pickup_core.encryption import make_identity
 from pickup_core.errors import ConfigError, ExitCode, Stopped
 from pickup_core.staging import Reserve
 from pickup_core.streams import Compression
@@ -96,6 +97,7 @@ def test_every_setting_that_the_example_shows_is_one(tmp_path: Path) -> None:
     shown = re.sub(r"(?m)^# ([A-Z_]+ = )", r"\1", text)
     names = set(re.findall(r"(?m)^([A-Z_]+) = ", shown))
     shown = shown.replace("handlers=..., root=...", "root=dict()")
+    (tmp_path / "recipients").write_text(make_identity(tmp_path / "identity"))
     assert loaded(tmp_path, shown).staging_area == Path("/var/tmp/pickup")
     assert names == {"CONFIG_VERSION", "GENERATORS", "TARGETS", *module._Settings.model_fields}
 

@@ -39,7 +39,8 @@ SIZES = st.integers(0, 2**63 - 1)
 DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
 PARTS = st.from_regex(r"[A-Za-z0-9_=][A-Za-z0-9._=~-]{0,9}", fullmatch=True)
 PATHS = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
-ARTEFACTS = st.builds(StoredArtefact, PATHS, SIZES, DIGESTS, TEXTS, SIZES, LINES, TUPLES)
+ARTEFACTS = st.builds(StoredArtefact, PATHS, SIZES, DIGESTS, TEXTS, SIZES, LINES, st.lists(LINES, max_size=2).map(tuple),
+                      TUPLES)  # fmt: skip
 ENTRIES = st.builds(EntryRecord, LINES, LINES, LINES, st.lists(ARTEFACTS, max_size=2).map(tuple), TUPLES, TUPLES)
 MANIFESTS = st.builds(
     Manifest, LINES, LINES, LINES, LINES, LINES, MOMENTS, MOMENTS, TUPLES, st.lists(ENTRIES, max_size=3).map(tuple),
@@ -151,7 +152,7 @@ def drop(key: str) -> Callable[[dict[str, Any]], object]:
         *(put("entries", 0, "artefacts", 0, key, value) for key in ("size", "uncompressed_size")
           for value in (-1, 1.5, "1", None, True, [], 2**63, 10**400)),
         *(put("entries", value) for value in (None, 5, "text", {"a": 1}, [None], [[]], [5])),
-        *(put("entries", 0, "artefacts", 0, "encryption", value) for value in (None, "age1", [5], {})),
+        *(put("entries", 0, "artefacts", 0, "encryption", value) for value in (None, "age1", [5], {}, ["age1\nx"])),
         *(put(key, value) for key in ("pickup", "job", "host", "machine", "id") for value in (None, 5, [], {}, "a\nb")),
         *(put("entries", 0, key, "a\nERROR: b") for key in ("name", "profile", "status")),
         put("entries", 0, "artefacts", 0, "compression", "a\x1b[2J"),

@@ -98,6 +98,7 @@ def test_a_list_for_programs_tells_each_backup_whatever_its_state(home: Path) ->
         "size": nights[0].manifest.size,
         "artefacts": [f"{LABEL}/data.bin"],
         "kept": True,
+        "keys": [],
     }
     assert [each["size"] for each in done.json[:3]] == [None] * 3
     rows = carried_out(home, "list", "--target", "one").out.splitlines()
