@@ -134,13 +134,13 @@ def list_command(session: Session) -> None:
 
 
 def _keys_in_words(found: Sequence[Backup]) -> Iterator[str]:
-    """Say of each public key how many of these backups its private key opens. A copy at another target counts too."""
-    opened: dict[str, list[Backup]] = {}
+    """Say of each public key how many of these backups its private key opens, at however many targets they are."""
+    opened: dict[str, set[tuple[str, str]]] = {}
     for backup in filter(lambda backup: backup.is_finished, found):
         for key in backup.manifest.keys:
-            opened.setdefault(key, []).append(backup)
+            opened.setdefault(key, set()).add((backup.id, backup.job))
     for key, backups in opened.items():
-        newest = max(backup.id for backup in backups)
+        newest = max(backups)[0]
         yield f"{counted(len(backups), 'backup')}, the newest of them {newest}: opened by the private key of {key}"
 
 

@@ -71,6 +71,8 @@ def test_what_needs_no_key_asks_for_none(locked: Site) -> None:
     places = [target_entry(retention={"last": 1}), target_entry("second", name="stick")]
     locked.write_config(f"{config}\nTARGETS = {places!r}\n")
     locked.run("copy", name, "--target", "disk", "--to", "stick")
+    said = [line for line in locked.run("list").out.splitlines() if "opened by" in line]
+    assert [line.partition(",")[0] for line in said] == ["1 backup"] * 2  # at two targets
     new = locked.backup()
     assert locked.names() == [new]
     assert locked.names(locked.folder / "second") == [new, name]
