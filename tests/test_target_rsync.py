@@ -531,6 +531,33 @@ def test_a_full_disk_is_named_and_nothing_is_left_there() -> None:
     assert left == [["fits", 1000]]
 
 
+def test_a_disk_that_an_upload_has_filled_is_free_again() -> None:
+    """T4, T31: the part of a large file, which rsync puts aside, goes with the rest."""
+    script = """
+        import os, pathlib, tempfile
+        from tests.places import make_backup, store_backup, tree
+        from tests.servers.rsyncd import rsync_daemon
+        from target_profiles.rsync import Config, Target
+        with rsync_daemon({"small": []}) as server, tempfile.TemporaryDirectory() as local:
+            (server.folder / "small").rmdir()
+            (server.folder / "small").symlink_to(DISK)
+            free = os.statvfs(DISK).f_bfree
+            made = make_backup(pathlib.Path(local) / "made", contents={"folder/www": os.urandom(6 * 2**20)})
+            with Target(Config(**server.config("small"))) as target:
+                try:
+                    store_backup(target, made)
+                except Exception as error:
+                    said = [type(error).__name__, str(error)]
+                lost = free - os.statvfs(DISK).f_bfree
+                print(json.dumps([*said, sorted(tree(target)), lost * os.statvfs(DISK).f_bsize]))
+    """
+    kind, message, left, lost = run_on_disk(script, "4M")
+    assert kind == "StoreError"
+    assert "No space left" in message
+    assert left == []
+    assert lost < 100_000
+
+
 def test_two_that_store_the_same_name_at_once_do_not_overwrite(daemon: RsyncDaemon, tmp_path: Path) -> None:
     """T7, T14: the other one is there between our look and our file."""
     place = daemon.folder / "open" / tmp_path.name / "web01"
