@@ -99,8 +99,10 @@ class Shaped(Store):
         """
         there = set(without)
 
-        def go_on() -> None:
+        def go_on() -> bool:
+            before = len(there)
             there.update(self._whole(folder, path))
+            return len(there) > before
 
         if self._pace is None and type(self._store).put_folder is not Store.put_folder:
             self._again(lambda: self._store.put_folder(folder, path, there), go_on)
@@ -145,16 +147,18 @@ class Shaped(Store):
 
     def _put(self, store: Store, path: str, stream: Readable) -> None:
         """Store a file over the connection of a store, and go on with it over a new one where that breaks."""
-        start, write = _start_of(stream), store.put
+        start, write, reached = _start_of(stream), store.put, 0
 
-        def go_on() -> None:
-            nonlocal write
+        def go_on() -> bool:
+            nonlocal write, reached
             assert start is not None
             there = self._part(store, path, stream, start)
             write = store.append if there else store.put
             if not there:
                 store.delete(path)
             stream.seek(start + there)  # type: ignore[attr-defined]
+            before, reached = reached, max(reached, there)
+            return there > before
 
         if start is None:
             store.put(path, self._shaped(stream))
@@ -206,6 +210,7 @@ class Shaped(Store):
 
     def _again(self, call: Callable[[], Result], prepare: Callable[[], object] = lambda: None) -> Result:
         """Give what a call gives. Where it fails because the place could not be reached, call again, after `prepare`.
+        Where that gives `True`, something was achieved meanwhile, and the tries are counted anew.
 
         Raises the last failure.
         """
@@ -217,11 +222,20 @@ class Shaped(Store):
             failures = [error]
         import tenacity  # only when something has failed: it takes its time to load
 
+        left = self._retries
+
         def attempt() -> Result:
+            nonlocal left
             if failures:
                 raise failures.pop()  # the first one, which waits like any other
-            prepare()
+            if prepare() is True:
+                left = self._retries
             return call()
+
+        def is_over(state: tenacity.RetryCallState) -> bool:
+            nonlocal left
+            left -= 1
+            return left < 0
 
         def tell(state: tenacity.RetryCallState) -> None:
             failure = state.outcome and state.outcome.exception()
@@ -229,7 +243,7 @@ class Shaped(Store):
             log.info("%s: %s; another try in %.0f s", self._label, _sentence(failure), state.upcoming_sleep)
 
         again = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self._retries + 1),
+            stop=is_over,
             wait=tenacity.wait_exponential_jitter(initial=1, max=_LONGEST_PAUSE),
             retry=tenacity.retry_if_exception_type(_PASSING),
             sleep=_pause,

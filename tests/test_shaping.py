@@ -220,6 +220,8 @@ class Resuming(MemoryStore):
 
     def append(self, path: str, stream: Readable) -> None:
         limit = self.breaks.pop(0) if self.breaks else None
+        if limit == 0:
+            raise DOWN
         while block := stream.read(BLOCK if limit is None else min(BLOCK, limit)):
             self.files[path] += block
             self.received += len(block)
@@ -245,6 +247,18 @@ def test_a_large_file_goes_on_after_what_is_there(caplog: pytest.LogCaptureFixtu
         "ssh/nas: web01/file goes on after 8.0 MiB",
         "ssh/nas: web01/file goes on after 14.0 MiB",
     ]
+
+
+def test_a_file_that_gets_on_is_tried_as_often_as_it_takes(pauses: list[float]) -> None:
+    """T2: a line that breaks every few megabytes; where nothing more arrives, the tries come to an end."""
+    store = Resuming(5 * 2**20, 2 * 2**20, 2 * 2**20, 2 * 2**20, 2 * 2**20)
+    put(Shaped(store, "ssh/nas", 1), "web01/file", MANY)
+    assert store.files == {"web01/file": MANY}
+    assert store.received == len(MANY)
+    assert len(pauses) == 5
+    store = Resuming(5 * 2**20, 2 * 2**20, 0, 0)
+    with pytest.raises(UnreachableError):
+        put(Shaped(store, "ssh/nas", 1), "web01/file", MANY)
 
 
 def test_a_file_whose_answer_was_lost_is_not_sent_again() -> None:
