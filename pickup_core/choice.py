@@ -90,9 +90,15 @@ def _without_lists(chosen: Chosen, only: Sequence[str]) -> Chosen:
 
 def space_needed(chosen: Chosen, wish: Wish) -> int:
     """Give how many bytes a restore takes at the destination while it works."""
-    stored = sum(artefact.size for _, artefact in chosen)
-    stored += max((artefact.size for _, artefact in chosen if artefact.encryption), default=0)  # decrypted beside it
-    return stored if wish.as_stored else stored + sum(artefact.uncompressed_size for _, artefact in chosen)
+    artefacts = [artefact for _, artefact in chosen]
+    if wish.as_stored:
+        return sum(artefact.size for artefact in artefacts)
+    return space_to_open(artefacts) + sum(artefact.uncompressed_size for artefact in artefacts)
+
+
+def space_to_open(artefacts: Sequence[StoredArtefact]) -> int:
+    """Give how many bytes fetched artefacts take; each that is encrypted lies beside its decrypted form for a while."""
+    return sum(each.size for each in artefacts) + max((each.size for each in artefacts if each.encryption), default=0)
 
 
 def _find_only(manifest: Manifest, text: str, good: bool = False) -> Chosen:

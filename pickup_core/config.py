@@ -200,9 +200,7 @@ def _recipients(given: Mapping[str, Any], folder: Path, problems: list[str]) -> 
         if not isinstance(file, str | Path) or not str(file):
             raise ValueError("recipients_file should be the path of a file")
         return recipients_in(folder / Path(file).expanduser())
-    except ConfigError as error:
-        problems.append(f"ENCRYPTION: {error}")
-    except ValueError as error:
+    except (ConfigError, ValueError) as error:
         problems.append(f"ENCRYPTION: {error}")
     return ()
 

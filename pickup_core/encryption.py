@@ -18,15 +18,21 @@ from typing import Any, BinaryIO, cast
 from pickup_core.artefact import Readable, Writable
 from pickup_core.errors import ConfigError, DamageError, UsageError, raise_if_stopped
 from pickup_core.store import BLOCK
+from pickup_core.streams import compression_suffix
 from pickup_core.trust import read_trusted
 from pickup_core.wording import printable, short_line
 
-SUFFIX = ".age"
+_SUFFIX = ".age"
 _PRIVATE = re.compile(r"AGE-SECRET-KEY|-----BEGIN", re.IGNORECASE)
 _LONGEST_IDENTITY = 1024 * 1024
 _ENCRYPTED = (b"age-encryption.org/v1\n", b"-----BEGIN AGE ENCRYPTED FILE-----")
 
 log = logging.getLogger("pickup.encryption")
+
+
+def stored_suffix(compression: str, is_encrypted: bool) -> str:
+    """Give what the file name of an artefact has at its end: the suffix of its compression, and that of age."""
+    return compression_suffix(compression) + (_SUFFIX if is_encrypted else "")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pickup_core.artefact import Artefact, Judgement, stored_name
 from pickup_core.config import Config
-from pickup_core.encryption import SUFFIX, Recipient, encrypt
+from pickup_core.encryption import Recipient, encrypt, stored_suffix
 from pickup_core.entries import GeneratorEntry
 from pickup_core.errors import PickupError
 from pickup_core.hooks import hooked
@@ -16,7 +16,7 @@ from pickup_core.manifest import EntryRecord, StoredArtefact
 from pickup_core.report import Outcome, Report
 from pickup_core.secret import redact
 from pickup_core.staging import Staging
-from pickup_core.streams import Compressed, Compression, Digest, compression_suffix, transfer
+from pickup_core.streams import Compressed, Compression, Digest, transfer
 from pickup_core.wording import counted, in_words, one_line
 
 log = logging.getLogger("pickup.generate")
@@ -108,7 +108,7 @@ def _store(
     stored names of the entry's other artefacts, without suffix and case-folded; this one's is added.
     """
     name = stored_name(artefact.name, taken)
-    path = f"{entry.folder}/{name}{compression_suffix(compression.method)}{SUFFIX if recipients else ''}"
+    path = f"{entry.folder}/{name}{stored_suffix(compression.method, bool(recipients))}"
     is_at_end = False
     with staging.sink(path) as sink:
         digest = Digest(sink)

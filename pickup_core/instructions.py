@@ -4,9 +4,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 
 from pickup_core.artefact import ARCHIVE_SUFFIX, CONTENTS_SUFFIX
-from pickup_core.encryption import SUFFIX
+from pickup_core.encryption import stored_suffix
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFile
-from pickup_core.streams import compression_suffix
 from pickup_core.wording import printable
 
 _PROGRAMS = {"zstd": "zstd -dc", "gzip": "gzip -dc", "none": "cat"}
@@ -102,6 +101,6 @@ def _commands(artefact: StoredArtefact) -> list[str]:
         ]
     if artefact.name.endswith(CONTENTS_SUFFIX):
         return [f"    {opened} | grep NAME   # what is in it, with mode, owner, size and time (UTC)"]
-    suffix = compression_suffix(artefact.compression) + (SUFFIX if artefact.encryption else "")
+    suffix = stored_suffix(artefact.compression, bool(artefact.encryption))
     plain = artefact.path.rpartition("/")[2].removesuffix(suffix)
     return [f"    {opened} > {_folder(artefact)}/{shlex.quote(plain)}"]

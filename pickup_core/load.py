@@ -15,7 +15,7 @@ from typing import Any
 
 from pickup_core.artefact import Stored
 from pickup_core.catalogue import Backup
-from pickup_core.choice import Chosen
+from pickup_core.choice import Chosen, space_to_open
 from pickup_core.entries import validated
 from pickup_core.errors import ConfigError, PickupError, UsageError
 from pickup_core.manifest import EntryRecord, StoredArtefact
@@ -126,8 +126,7 @@ def spooled(backup: Backup, chosen: Sequence[Loadable], folder: Path, room: int)
 
     Raises `DamageError` where a stored file is not what was stored, `PickupError` where room is lacking.
     """
-    sizes = [(artefact.size, artefact.encryption) for each in chosen for artefact in each.artefacts]
-    needed = sum(size for size, _ in sizes) + max((size for size, encryption in sizes if encryption), default=0)
+    needed = space_to_open([artefact for each in chosen for artefact in each.artefacts])
     if needed > room:
         what = f"loading takes {in_words(needed)} meanwhile, but {in_words(max(0, room))} may be written to {folder}"
         raise PickupError(what, hint="see STAGING_AREA and MIN_FREE in the config")

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from pickup_core.artefact import ARCHIVE_SUFFIX, Readable
 from pickup_core.catalogue import Backup
 from pickup_core.choice import Chosen, Wish, space_needed
-from pickup_core.encryption import SUFFIX
+from pickup_core.encryption import stored_suffix
 from pickup_core.errors import DamageError, PickupError
 from pickup_core.manifest import StoredArtefact
 from pickup_core.members import Members, check_members, unpack
@@ -25,7 +25,7 @@ from pickup_core.merge import move_into_place, replace
 from pickup_core.patterns import search_expression
 from pickup_core.report import explained
 from pickup_core.spool import made_below, spool_in
-from pickup_core.streams import Bounded, compression_suffix, decompressed, decompression_errors, transfer
+from pickup_core.streams import Bounded, decompressed, decompression_errors, transfer
 from pickup_core.wording import counted, in_words
 
 _OTHERS = "--only restores other entries; pickup.py verify all shows which backups are whole"
@@ -169,7 +169,7 @@ def _unpack(
 
 
 def _write_uncompressed(artefact: StoredArtefact, file: Path, path: Path) -> None:
-    suffix = compression_suffix(artefact.compression) + (SUFFIX if artefact.encryption else "")
+    suffix = stored_suffix(artefact.compression, bool(artefact.encryption))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with uncompressed(artefact, file) as stream:
         descriptor = os.open(path.with_name(path.name.removesuffix(suffix)), flags, 0o600)

@@ -7,7 +7,6 @@ import hashlib
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -113,18 +112,11 @@ class Shaped(Store):
 
     def _put_at_once(self, files: list[tuple[str, Path]], path: str) -> None:
         """Store files over several connections, the largest first. The first failure ends all of them."""
-        left = deque(sorted(files, key=lambda each: -each[1].stat().st_size))
-
-        def taken() -> tuple[str, Path] | None:
-            try:
-                return left.popleft()
-            except IndexError:
-                return None
+        left = iter(sorted(files, key=lambda each: -each[1].stat().st_size))  # each takes the next one
 
         def work(store: Store) -> None:
             try:
-                while not self._is_over.is_set() and (each := taken()):
-                    name, file = each
+                for name, file in left:
                     with file.open("rb") as stream:
                         self._put(store, f"{path}/{name}", stream)
             except BaseException:
@@ -138,7 +130,7 @@ class Shaped(Store):
                 self._again(lambda: stack.enter_context(store))
                 work(store)
 
-        count = min(self._store.connections, len(left))
+        count = min(self._store.connections, len(files))
         others = {f"{self._label} over connection {number}": work_anew for number in range(2, count + 1)}
         try:
             together({self._label: lambda: work(self._store), **others})
@@ -210,7 +202,7 @@ class Shaped(Store):
 
     def _again(self, call: Callable[[], Result], prepare: Callable[[], object] = lambda: None) -> Result:
         """Give what a call gives. Where it fails because the place could not be reached, call again, after `prepare`.
-        Where that gives `True`, something was achieved meanwhile, and the tries are counted anew.
+        Where that gives something true, something was achieved meanwhile, and the tries are counted anew.
 
         Raises the last failure.
         """
@@ -228,7 +220,7 @@ class Shaped(Store):
             nonlocal left
             if failures:
                 raise failures.pop()  # the first one, which waits like any other
-            if prepare() is True:
+            if prepare():
                 left = self._retries
             return call()
 

@@ -120,10 +120,10 @@ class Store(ABC):
     def append(self, path: str, stream: Readable) -> None:
         """Go on with a file of which `put` has left a part: add what the stream gives, to its end.
 
-        Guarantees what `put` does. Asked for only where `can_append`; that the part is what it should be was seen
-        before.
+        Guarantees what `put` does. Asked for only where `can_append`, else a `StoreError`; that the part is what it
+        should be was seen before.
         """
-        raise NotImplementedError
+        raise StoreError(f"{path}: {self.place} cannot go on within a file", hint="see can_append")
 
     def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
         """Store all regular files below a local folder, as `put` would one by one, but for those `without` which it

@@ -31,7 +31,8 @@ def write_by_shell(session: Session, root: str, path: str, stream: Readable, the
         if not is_ready:
             said = session.end_of(channel, path)[1]
             if there:
-                raise StoreError(f"{path}, of which a part was stored, has changed: {said or 'it is not that part'}")
+                what = f"{path}, of which a part was stored, is another file now: {said or 'it has another size'}"
+                raise StoreError(what, hint="does somebody else write there?")
             raise _not_made(session, root, path, said)
         size, takes_more = 0, True
         while takes_more and (block := stream.read(BLOCK)):

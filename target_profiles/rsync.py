@@ -170,7 +170,7 @@ class Target(Store):
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("xb") as spooled:
                 shutil.copyfileobj(stream, spooled, BLOCK)
-            self._send(spool, [path], ["--whole-file"])
+            self._send(spool, [path])
 
     def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
         files = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
@@ -231,7 +231,7 @@ class Target(Store):
                 raise NotADirectoryError(f"{folder} in {self.place} is not a folder, or a link to one")
         return found
 
-    def _send(self, spool: Path, paths: Collection[str], options: Sequence[str]) -> None:
+    def _send(self, spool: Path, paths: Collection[str], options: Sequence[str] = ()) -> None:
         """Send all that lies in the spool. Raises `FileExistsError` where not all of these files were new."""
         self._look({path.rpartition("/")[0] for path in paths})
         options = [*_SENDING, "--copy-dirlinks", f"--out-format={_SENT}%n", *options]

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from pickup_core import encryption
 from pickup_core.encryption import Identities, Recipient, encrypt, make_identity, parse_recipients, recipients_in
 from pickup_core.errors import ConfigError, DamageError, Stopped, UsageError
 from tests.servers.running import required
@@ -325,4 +324,3 @@ def test_the_library_keeps_no_more_than_a_block(pair: Pair) -> None:
     encrypt(Pieces(bytes(8_000_000), 256 * 1024), Sink(), parse_recipients([pair.public]))
     assert sum(seen) > 8_000_000
     assert max(seen) < 2**20
-    assert encryption.SUFFIX == ".age"
