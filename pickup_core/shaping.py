@@ -6,13 +6,13 @@ import contextlib
 import hashlib
 import logging
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from pickup_core.artefact import Readable
-from pickup_core.errors import AbsentError, NoRootError, PickupError, StoreError, UnreachableError, raise_if_stopped
+from pickup_core.errors import AbsentError, NoRootError, PickupError, UnreachableError
+from pickup_core.pace import Pace, Paced, pause
 from pickup_core.report import explained
 from pickup_core.store import BLOCK, Item, Store, files_in, walk
 from pickup_core.together import together
@@ -20,8 +20,6 @@ from pickup_core.wording import in_words
 
 _PASSING = (UnreachableError, ConnectionError, TimeoutError)
 _LONGEST_PAUSE = 60
-_CREDIT = 1.0  # seconds of silence that may be made up for
-_NAP = 0.5  # seconds after which a pause looks up whether a signal came
 _LARGE = 4 * 2**20  # bytes: less than that is soon sent again
 
 log = logging.getLogger("pickup.shaping")
@@ -52,7 +50,7 @@ class Shaped(Store):
         self._is_met = False
         self._is_over = threading.Event()  # shared by all connections: what failed at one of them ends the others
         store.bandwidth = bandwidth
-        self._pace = _Pace(bandwidth * 1024) if bandwidth and not store.keeps_bandwidth else None
+        self._pace = Pace(bandwidth * 1024) if bandwidth and not store.keeps_bandwidth else None
         self.takes_streams = store.takes_streams
 
     @property
@@ -198,7 +196,7 @@ class Shaped(Store):
             raise AbsentError(f"{error.message}{note}") from error
 
     def _shaped(self, stream: Readable) -> Readable:
-        return _Stream(stream, self._pace, self._is_over)
+        return Paced(stream, self._pace, self._is_over)
 
     def _again(self, call: Callable[[], Result], prepare: Callable[[], object] = lambda: None) -> Result:
         """Give what a call gives. Where it fails because the place could not be reached, call again, after `prepare`.
@@ -238,59 +236,11 @@ class Shaped(Store):
             stop=is_over,
             wait=tenacity.wait_exponential_jitter(initial=1, max=_LONGEST_PAUSE),
             retry=tenacity.retry_if_exception_type(_PASSING),
-            sleep=_pause,
+            sleep=pause,
             before_sleep=tell,
             reraise=True,
         )
         return again(attempt)
-
-
-class _Pace:
-    """How fast bytes may go, over all streams of a store."""
-
-    def __init__(self, bytes_a_second: float) -> None:
-        self._rate = bytes_a_second
-        self._due = 0.0
-        self._lock = threading.Lock()
-
-    def wait(self, size: int) -> None:
-        """Note that so many bytes have gone, and wait until that is slow enough."""
-        with self._lock:
-            now = time.monotonic()
-            self._due = max(self._due, now - _CREDIT) + size / self._rate
-            seconds = self._due - now
-        _pause(seconds)
-
-
-def _pause(seconds: float) -> None:
-    """Wait, but not longer than until the run is stopped."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        raise_if_stopped()
-        time.sleep(min(left, _NAP))
-
-
-class _Stream:
-    """A stream that gives what another one gives, no faster than it may, and ends with the run."""
-
-    def __init__(self, stream: Readable, pace: _Pace | None, is_over: threading.Event) -> None:
-        self._stream = stream
-        self._pace = pace
-        self._is_over = is_over
-
-    def read(self, size: int = BLOCK) -> bytes:
-        """Give some bytes, at most `size`; none at the end."""
-        raise_if_stopped()
-        if self._is_over.is_set():
-            raise StoreError("another connection has failed")
-        block = self._stream.read(BLOCK if size < 0 else min(size, BLOCK))
-        if self._pace is not None:
-            self._pace.wait(len(block))
-        return block
-
-    def fileno(self) -> int:
-        """Give the descriptor, where the stream is a file: a store may want to know how long it is."""
-        return self._stream.fileno()  # type: ignore[attr-defined, no-any-return]
 
 
 def _sha256(stream: Readable, size: int) -> str:

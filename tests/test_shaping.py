@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from pickup_core import shaping
 from pickup_core.artefact import Readable
 from pickup_core.errors import AbsentError, NoRootError, Stopped, StoreError, UnreachableError
+from pickup_core.pace import pause
 from pickup_core.shaping import Shaped
 from pickup_core.store import BLOCK, Item, Store
 from target_profiles.folder import Config as FolderConfig
@@ -30,7 +30,7 @@ DOWN = UnreachableError("nas:22: connection refused")
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, which are noted in place of being waited for."""
     noted: list[float] = []
-    monkeypatch.setattr("pickup_core.shaping._pause", noted.append)
+    monkeypatch.setattr("pickup_core.shaping.pause", noted.append)
     return noted
 
 
@@ -376,7 +376,7 @@ def test_a_pause_ends_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stopped, "heard", Stopped(signal.SIGTERM))
     start = time.monotonic()
     with pytest.raises(Stopped):
-        shaping._pause(60)
+        pause(60)
     with pytest.raises(Stopped):
         put(Shaped(MemoryStore(), "ssh/nas", 0), "web01/file", b"1")
     assert time.monotonic() - start < 5
@@ -392,7 +392,7 @@ def test_no_more_than_the_bandwidth_is_moved(tmp_path: Path, monkeypatch: pytest
         now += max(seconds, 0)
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    monkeypatch.setattr("pickup_core.shaping._pause", sleep)
+    monkeypatch.setattr("pickup_core.pace.pause", sleep)
     data, place = random.Random(1).randbytes(100 * 1024), Folder(FolderConfig(path=tmp_path / "place"))
     with place:
         place.create_root()
