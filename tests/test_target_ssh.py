@@ -21,7 +21,7 @@ import pytest
 from pydantic import ValidationError
 
 from pickup_core.catalogue import Catalogue
-from pickup_core.errors import NoRootError, StoreError
+from pickup_core.errors import NoRootError, StoreError, UnreachableError
 from pickup_core.prune import prune
 from pickup_core.retention import Policy
 from pickup_core.shaping import Shaped
@@ -596,6 +596,19 @@ def test_a_large_file_goes_on_where_the_connection_was_cut(server: Server, targe
         assert proxy.cuts == 1
         assert proxy.passed_up < len(data) + 4 * 2**20
     assert content(target, "web01/large") == data
+
+
+def test_a_channel_that_is_closed_while_it_is_written_to_is_a_connection_that_has_ended(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T2: whether paramiko hears of the end before it sends or after is a matter of chance; here it is before."""
+    with target_at(server, SFTP) as target:
+        target.create_root()
+        assert target._session
+        channel = target._session.sftp.get_channel()
+        monkeypatch.setattr(channel, "closed", True)
+        with pytest.raises(UnreachableError, match="the connection has ended"):
+            put(target, "web01/file", b"1")
 
 
 # Servers that lie, accounts that may not, and full disks
