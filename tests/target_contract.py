@@ -176,7 +176,7 @@ class TargetContract:
     def test_a_part_of_a_file_is_gone_on_with_where_the_place_can_do_that(self, target: Store) -> None:
         assert target.can_append() == self.can_append
         if not self.can_append:
-            with pytest.raises(StoreError, match="cannot go on within a file"):
+            with pytest.raises((OSError, StoreError)):
                 target.append("web01/file", Pieces(b"1"))
             return
         data, store = random.Random(1).randbytes(LARGE), target
