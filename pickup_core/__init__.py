@@ -30,6 +30,7 @@ A run. `run` is the straight line: generate, then deliver, which publishes and p
     removal       deletes a folder, however deep it is      history       one line per run, verify, restore, prune
     hooks         the config's own functions, around it     together      several calls at once, in threads
     encryption    to public keys, in the format of age      pace          how fast bytes may go
+    fanout        one stream to several targets at once
 
 Which backups there are, and reading them:
 

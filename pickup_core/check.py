@@ -90,6 +90,9 @@ def dry_run(config: Config, wish: RunWish, report: Report) -> None:
 
 def _look_for_room(config: Config, generators: Sequence[GeneratorEntry], report: Report) -> None:
     """Say how much may be staged, and warn where that is not enough for what these entries took last time."""
+    if config.streams:
+        log.info("no staging area: what generators make goes straight to the targets")
+        return
     sizes = History(config.state_folder, config.job or "").last_sizes()
     room = room_in(config.staging_area, config.min_free)
     log.info("staging area %s: %s may be written", config.staging_area, in_words(max(0, room.writable)))

@@ -78,7 +78,7 @@ class _Settings(Options):
     JOB: Annotated[str, AfterValidator(job_name)] | None = None
     COMPRESSION: Annotated[Compression, parsed(Compression.parse, Compression)] = Compression("zstd", 3)
     ENCRYPTION: dict[str, Any] | None = None
-    STAGING_AREA: Path = Field(default_factory=default_staging_area)
+    STAGING_AREA: Path | None = Field(default_factory=default_staging_area)
     MIN_FREE: Annotated[Reserve, parsed(Reserve.parse, Reserve)] = Reserve(0.05, 2**30)
     LOG_FOLDER: Path = Field(default_factory=default_log_folder)
     STATE_FOLDER: Path = Field(default_factory=default_state_folder)
@@ -92,6 +92,7 @@ class Config:
     """A config that was checked. `masked_text` is its source without secrets; `job` is None where none can be told.
 
     `recipients` are those who can open what is backed up; nothing is encrypted where there are none.
+    With `streams` no file of a backup goes through the staging area, which then is where generators have their folders.
     `raw_generators` are the dicts of `GENERATORS` as they stand there, checked or not.
     """
 
@@ -105,6 +106,7 @@ class Config:
     compression: Compression
     recipients: tuple[Recipient, ...]
     staging_area: Path
+    streams: bool
     min_free: Reserve
     log_folder: Path
     state_folder: Path
@@ -161,6 +163,9 @@ def load_config(path: Path, generators: bool = True) -> Config:
     if status.st_mode & 0o004 and masked != source:
         problems.append(f"{path} holds a secret and can be read by everybody. Hint: chmod 600 {shlex.quote(str(path))}")
     recipients: tuple[Recipient, ...] = ()
+    if settings and generators and settings.STAGING_AREA is None:
+        what = "needs the whole backup in a folder, and STAGING_AREA = None makes none. Hint: name a STAGING_AREA"
+        problems += [f"{target.where}: {what}" for target in targets if not target.module.Target.takes_streams]
     if settings and generators and settings.ENCRYPTION is not None:
         recipients = _recipients(settings.ENCRYPTION, path.parent, problems)
     job = settings.JOB or host_job() if settings else None
@@ -178,7 +183,8 @@ def load_config(path: Path, generators: bool = True) -> Config:
         targets=tuple(targets),
         compression=settings.COMPRESSION,
         recipients=recipients,
-        staging_area=settings.STAGING_AREA,
+        staging_area=settings.STAGING_AREA or default_staging_area(),
+        streams=settings.STAGING_AREA is None,
         min_free=settings.MIN_FREE,
         log_folder=settings.LOG_FOLDER,
         state_folder=settings.STATE_FOLDER,

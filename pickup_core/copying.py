@@ -10,7 +10,7 @@ from pickup_core.errors import DamageError, UsageError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.manifest import Manifest
-from pickup_core.publish import bring
+from pickup_core.publish import publish
 from pickup_core.reading import Reading, reading_of, selected
 from pickup_core.session import Session
 from pickup_core.store import Store
@@ -44,7 +44,7 @@ def copy(backup: Backup, store: Store, read_back: bool) -> Manifest:
     """Copy a finished backup into another store, and give its manifest, which is put last and is the same to the byte.
 
     Each file is verified on the way. Raises `DamageError` where one is not what was stored, `FileExistsError` where the
-    place has a backup of this name, and whatever `bring` raises; then nothing of it stays there.
+    place has a backup of this name, and whatever `publish` raises; then nothing of it stays there.
     """
     manifest, encoded = backup.read_manifest()
     files = {file.path: file for file in manifest.files}
@@ -52,13 +52,14 @@ def copy(backup: Backup, store: Store, read_back: bool) -> Manifest:
     if mark is None:
         raise DamageError(f"{backup.folder} has no {MARK_FILE} in its manifest, as every backup has")
 
-    def put_files() -> None:
+    def put_files(store: Store, folder: str) -> tuple[Manifest, bytes]:
         for path, file in sorted(files.items()):
             with backup.checked(file) as stream:
-                store.put(f"{backup.folder}/{path}", stream)
-        store.put(f"{backup.folder}/{MANIFEST_COPY}", io.BytesIO(encoded))
+                store.put(f"{folder}/{path}", stream)
+        store.put(f"{folder}/{MANIFEST_COPY}", io.BytesIO(encoded))
+        return manifest, encoded
 
     with backup.checked(mark) as stream:
         text = b"".join(iter(stream.read, b""))
-    bring(store, manifest, encoded, text, put_files, read_back)
+    publish(store, backup.job, backup.id, text, put_files, read_back)
     return manifest

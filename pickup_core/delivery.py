@@ -1,121 +1,205 @@
-"""Delivery: bring a backup to its targets, prune there, and tell what came of it."""
+"""Delivery: bring a backup to its targets, prune there, and tell what came of it.
+
+There are two ways: `Staged`, where all files lie in the staging area before a target sees the first of them, and
+`Streamed`, where they go to the targets while they are made.
+"""
 
 import functools
 import hashlib
 import logging
 import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from types import TracebackType
 from typing import Any
 
+from pickup_core.artefact import Writable
 from pickup_core.catalogue import MANIFEST_COPY, MARK_FILE, Catalogue
 from pickup_core.config import Config
 from pickup_core.entries import TargetEntry
+from pickup_core.errors import NoTargetLeft
+from pickup_core.fanout import Channel, Fanout, WithdrawnError
 from pickup_core.history import History
 from pickup_core.manifest import Manifest, encode
 from pickup_core.memory import Memory
 from pickup_core.prune import Pruned, clear_leftovers, prune
-from pickup_core.publish import mark_text, publish
+from pickup_core.publish import PutFiles, mark_text, publish, put_folder
 from pickup_core.report import Report
 from pickup_core.retention import Policy
 from pickup_core.staging import Staging
-from pickup_core.store import Store
-from pickup_core.together import together
+from pickup_core.together import beside, together
 from pickup_core.wording import in_words, names_in_words
 
 log = logging.getLogger("pickup.delivery")
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """A backup on its way: the config, the staging area that holds its files, its manifest, and the reason to keep it
-    for good, if there is one.
+@dataclass
+class Delivery(ABC):
+    """The way of a backup to its targets: files are added one by one in its `with`, and the manifest is the end of it.
+
+    All targets are served at once. One that fails costs itself, and one that is slow holds up no other.
     """
 
     config: Config
-    staging: Staging
-    manifest: Manifest
+    draft: Manifest
+    """The manifest of a backup that holds nothing yet."""
+    targets: Sequence[TargetEntry]
     keep: str | None
+    """The reason to keep it for good, if there is one."""
     report: Report
+    _places: dict[str, str] = field(default_factory=dict, init=False)
+    _levels: dict[str, int] = field(default_factory=dict, init=False)
+
+    def __enter__(self) -> "Delivery":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of what was not finished."""
+
+    @abstractmethod
+    def sink(self, path: str) -> AbstractContextManager[Writable]:
+        """Give a new file of the backup to write to. It stays after a clean exit of the `with`, and after no other."""
+
+    @abstractmethod
+    def write(self, path: str, data: bytes) -> None:
+        """Add a small file to the backup."""
+
+    @abstractmethod
+    def finish(self, manifest: Manifest) -> dict[str, Any]:
+        """Wait until every target has the backup, or has failed, and give what the history should know of it."""
 
     @property
-    def history(self) -> History:
-        return History(self.config.state_folder, self.manifest.job)
+    def _history(self) -> History:
+        return History(self.config.state_folder, self.draft.job)
 
-    def to(self, targets: Sequence[TargetEntry]) -> dict[str, Any]:
-        """Bring the backup to all targets at once, and give what the history should know of it. One target that fails
-        costs itself, and one that is slow holds up no other; where all fail, the backup is kept in the staging area.
-        """
-        manifest, encoded = self.manifest, encode(self.manifest)
-        self.staging.write(MANIFEST_COPY, encoded)
-        stored: dict[str, str] = {}
-        levels = {}
-
-        def serve(target: TargetEntry) -> None:
-            with self.report.attempt(target.where) as outcome:
-                self._serve(target, encoded, stored)
-            levels[target.name] = logging.INFO if outcome.is_ok else logging.ERROR
-
-        together({target.label: functools.partial(serve, target) for target in targets})
-        places = {target.name: stored[target.name] for target in targets if target.name in stored}
-        for target in targets:
-            if places and target.name not in places:
-                words = ["pickup.py", "copy", manifest.id, "--target", next(iter(places)), "--to", target.name]
-                log.log(levels[target.name], "%s: once it works again: %s", target.where, shlex.join(words))
-        if places:
-            self.staging.discard_kept(manifest.job)
-        else:  # with its mark, so that it is a backup like any other
-            self.staging.write(MARK_FILE, mark_text(manifest.job, manifest.id))
-            kept = self.staging.keep(manifest.job)
-            what = f"no target took the backup; it is kept in {kept} until one takes a later one"
-            self.report.fail(f"job {manifest.job}", f"{what}\nHint: restore --from that folder reads it")
-        state = "complete" if manifest.is_complete else "partial"
-        log.info("backup %s: %s, %s, stored at %d of %d targets", manifest.id, state, in_words(manifest.size),
-                 len(places), len(targets))  # fmt: skip
-        good = [entry for entry in manifest.entries if entry.status == "ok"]
-        return {
-            "places": list(places.values()),
-            "sizes": {entry.label: {each.name: each.size for each in entry.artefacts} for entry in good},
-            "uncompressed": {e.label: {each.name: each.uncompressed_size for each in e.artefacts} for e in good},
-            "manifest": hashlib.sha256(encoded).hexdigest(),
-        }
-
-    def _serve(self, target: TargetEntry, encoded: bytes, stored: dict[str, str]) -> None:
-        """Clear, publish and prune at one target; its place joins `stored`, by its name, once it has the backup."""
-        manifest, policy = self.manifest, target.keys.retention
-        with target.store() as store:
+    def _serve(self, target: TargetEntry, put_files: PutFiles) -> None:
+        """Clear, publish and prune at one target. Its place is noted once it has the backup."""
+        with self.report.attempt(target.where) as outcome, suppress(WithdrawnError), target.store() as store:
             catalogue = Catalogue(target.name, store, Memory(self.config.state_folder))
-            if not self.history.knows_place(store.place):
+            policy, job, name = target.keys.retention, self.draft.job, self.draft.id
+            if not self._history.knows_place(store.place):
                 store.create_root()
             store.listdir()  # where that fails, nothing else is tried
             if policy:
                 with self.report.attempt(f"{target.where}: clearing leftovers"):
                     self._clear(target, catalogue)
-            publish(store, self.staging.backup, manifest, encoded, target.keys.read_back)
-            stored[target.name] = store.place
-            self._keep(store)
-            log.info("%s: stored %s in %s", target.label, manifest.id, store.place)
+            publish(store, job, name, mark_text(job, name), put_files, target.keys.read_back)
+            self._places[target.name] = store.place
+            if self.keep is not None:
+                store.commit(f"{job}/{name}.keep", self.keep.encode("utf-8", "surrogateescape"))
+            log.info("%s: stored %s in %s", target.label, name, store.place)
             if policy:
                 self._prune(target, catalogue, policy)
+        self._levels[target.name] = logging.INFO if outcome.is_ok else logging.ERROR
+
+    def _told(self, manifest: Manifest, encoded: bytes) -> dict[str, Any]:
+        """Tell where the backup is, and what to do about targets that lack it; give what the history should know."""
+        places = [self._places[target.name] for target in self.targets if target.name in self._places]
+        there = [target.name for target in self.targets if target.name in self._places]
+        for target in self.targets:
+            if there and target.name not in there:
+                words = ["pickup.py", "copy", manifest.id, "--target", there[0], "--to", target.name]
+                log.log(self._levels[target.name], "%s: once it works again: %s", target.where, shlex.join(words))
+        state = "complete" if manifest.is_complete else "partial"
+        log.info("backup %s: %s, %s, stored at %d of %d targets", manifest.id, state, in_words(manifest.size),
+                 len(places), len(self.targets))  # fmt: skip
+        good = [entry for entry in manifest.entries if entry.status == "ok"]
+        return {
+            "places": places,
+            "sizes": {entry.label: {each.name: each.size for each in entry.artefacts} for entry in good},
+            "uncompressed": {e.label: {each.name: each.uncompressed_size for each in e.artefacts} for e in good},
+            "manifest": hashlib.sha256(encoded).hexdigest(),
+        }
 
     def _clear(self, target: TargetEntry, catalogue: Catalogue) -> None:
-        cleared, warnings = clear_leftovers(catalogue, self.manifest.job, self.manifest.started)
+        cleared, warnings = clear_leftovers(catalogue, self.draft.job, self.draft.started)
         for name in cleared:
             log.info("%s: removed %s, left by an upload that broke off", target.label, name)
         for sentence in warnings:
             self.report.warn(target.where, sentence)
 
-    def _keep(self, store: Store) -> None:
-        if self.keep is not None:
-            path = f"{self.manifest.job}/{self.manifest.id}.keep"
-            store.commit(path, self.keep.encode("utf-8", "surrogateescape"))
-
     def _prune(self, target: TargetEntry, catalogue: Catalogue, policy: Policy) -> None:
         labels, now = [entry.label for entry in self.config.generators], datetime.now(timezone.utc)
-        pruned = prune(catalogue, self.manifest.job, policy, labels, now, self.manifest.machine)
+        pruned = prune(catalogue, self.draft.job, policy, labels, now, self.draft.machine)
         tell_pruned(target, policy, pruned, self.report)
-        self.history.add("prune", target=target.name, deleted=pruned.deleted)
+        self._history.add("prune", target=target.name, deleted=pruned.deleted)
+
+
+@dataclass
+class Staged(Delivery):
+    """The files lie in the staging area until all are there. Where no target takes them, they are kept there."""
+
+    staging: Staging
+
+    def sink(self, path: str) -> AbstractContextManager[Writable]:
+        return self.staging.sink(path)
+
+    def write(self, path: str, data: bytes) -> None:
+        self.staging.write(path, data)
+
+    def finish(self, manifest: Manifest) -> dict[str, Any]:
+        encoded, job = encode(manifest), manifest.job
+        self.write(MANIFEST_COPY, encoded)
+        put_files = put_folder(self.staging.backup, manifest, encoded)
+        together({target.label: functools.partial(self._serve, target, put_files) for target in self.targets})
+        if self._places:
+            self.staging.discard_kept(job)
+        else:  # with its mark, so that it is a backup like any other
+            self.write(MARK_FILE, mark_text(job, manifest.id))
+            kept = self.staging.keep(job)
+            what = f"no target took the backup; it is kept in {kept} until one takes a later one"
+            self.report.fail(f"job {job}", f"{what}\nHint: restore --from that folder reads it")
+        return self._told(manifest, encoded)
+
+
+class Streamed(Delivery):
+    """The files go to all targets while they are made, and nowhere else. A target that drops out does not get the
+    backup; where all do, `NoTargetLeft` ends the making of it.
+    """
+
+    def __enter__(self) -> "Streamed":
+        self._channels = [Channel(target.keys.stall) for target in self.targets]
+        self._fanout = Fanout(self._channels)
+        served = zip(self.targets, self._channels, strict=True)
+        calls = {target.label: functools.partial(self._stream, target, channel) for target, channel in served}
+        self._threads = ExitStack()
+        self._threads.enter_context(beside(calls))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._fanout.withdraw()
+        self._threads.close()
+
+    def sink(self, path: str) -> AbstractContextManager[Writable]:
+        return self._fanout.sink(path)
+
+    def write(self, path: str, data: bytes) -> None:
+        self._fanout.write(path, data)
+
+    def finish(self, manifest: Manifest) -> dict[str, Any]:
+        encoded = encode(manifest)
+        self.write(MANIFEST_COPY, encoded)
+        self._fanout.finish(manifest, encoded)
+        self._threads.close()
+        if not self._places:
+            raise NoTargetLeft
+        return self._told(manifest, encoded)
+
+    def _stream(self, target: TargetEntry, channel: Channel) -> None:
+        try:
+            if channel.is_wanted():
+                self._serve(target, channel.put_files)
+        finally:
+            channel.close()
+        for sentence in channel.remains:
+            self.report.warn(target.where, sentence)
 
 
 def tell_pruned(

@@ -56,6 +56,7 @@ class TargetKeys(Options):
     optional: bool = False
     retries: int = Field(2, ge=0, le=100)
     bandwidth: int | None = Field(None, ge=1)
+    stall: float = Field(240, gt=0)
 
 
 Keys = TypeVar("Keys", GeneratorKeys, TargetKeys)

@@ -12,6 +12,7 @@
     |-- DamageError             what is stored is not what was stored; 6
     `-- RefusedError            restore refuses, because it would do harm; 6
     Stopped (BaseException)     a signal asked the run to end; 128 + its number
+    NoTargetLeft (BaseException)  nothing takes what a run still makes
 
 Every message names the entry or the file, says what is, and ends with a hint where there is one.
 """
@@ -131,6 +132,12 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.exit_code = 128 + number
+
+
+class NoTargetLeft(BaseException):
+    """All targets have dropped out of a run that streams, so it need not go on. It passes every `except Exception`, and
+    ends in the run.
+    """
 
 
 def raise_if_stopped() -> None:

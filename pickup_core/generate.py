@@ -1,12 +1,13 @@
-"""Generate: let a generator entry produce its artefacts, and bring each through the byte path into the staging area."""
+"""Generate: let a generator entry produce its artefacts, and bring each through the byte path into the backup."""
 
 import contextlib
 import logging
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from pickup_core.artefact import Artefact, Judgement, stored_name
+from pickup_core.artefact import Artefact, Judgement, Writable, stored_name
 from pickup_core.config import Config
 from pickup_core.encryption import Recipient, encrypt, stored_suffix
 from pickup_core.entries import GeneratorEntry
@@ -23,11 +24,14 @@ log = logging.getLogger("pickup.generate")
 
 _SMALL = 4096
 
+SinkOf = Callable[[str], AbstractContextManager[Writable]]
+"""Gives a new file of the backup to write to: it stays after a clean exit of the `with`, and after no other."""
+
 
 def generate(
-    entry: GeneratorEntry, config: Config, staging: Staging, report: Report, last_sizes: dict[str, int]
+    entry: GeneratorEntry, config: Config, staging: Staging, sink_of: SinkOf, report: Report, last_sizes: dict[str, int]
 ) -> EntryRecord:
-    """Give the record of an entry, whose artefacts are then in the staging area.
+    """Give the record of an entry, whose artefacts are then where the sinks lead; its own folder is in `staging`.
 
     An artefact that fails costs itself; an entry that fails keeps what it had produced before. `last_sizes` are the
     uncompressed sizes of its artefacts when it last went well: a size below half of that is worth a warning.
@@ -44,7 +48,7 @@ def generate(
                     if artefact.name in stored:
                         raise PickupError("another artefact of this entry has the same name")
                     method = entry.keys.compression or config.compression
-                    stored[artefact.name] = _store(artefact, entry, staging, method, config.recipients, taken)
+                    stored[artefact.name] = _store(artefact, entry, sink_of, method, config.recipients, taken)
                     _tell_what_came(artefact, stored[artefact.name], entry, report, outcome)
         if not stored and outcome.is_ok:
             raise PickupError("produced nothing", hint="a run yields artefacts, or leaves files in its folder")
@@ -99,7 +103,7 @@ def _left_in(folder: Path) -> Iterator[Artefact]:
 def _store(
     artefact: Artefact,
     entry: GeneratorEntry,
-    staging: Staging,
+    sink_of: SinkOf,
     compression: Compression,
     recipients: Sequence[Recipient],
     taken: set[str],
@@ -110,7 +114,7 @@ def _store(
     name = stored_name(artefact.name, taken)
     path = f"{entry.folder}/{name}{stored_suffix(compression.method, bool(recipients))}"
     is_at_end = False
-    with staging.sink(path) as sink:
+    with sink_of(path) as sink:
         digest = Digest(sink)
         with artefact.source as stream:
             compressed = Compressed(stream, compression)

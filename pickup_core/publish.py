@@ -32,30 +32,36 @@ def _stamp(job: str, name: str) -> str:
     return f"job: {job}\nbackup: {name}\n"
 
 
-def publish(store: Store, folder: Path, manifest: Manifest, encoded: bytes, read_back: bool) -> None:
-    """Store the backup whose files lie in a local folder. Guarantees and raises what `bring` does."""
-    mark, path = mark_text(manifest.job, manifest.id), f"{manifest.job}/{manifest.id}"
-    bring(store, manifest, encoded, mark, lambda: store.put_folder(folder, path), read_back)
+PutFiles = Callable[[Store, str], tuple[Manifest, bytes]]
+"""Puts the files of a backup into a folder of a store, and gives its manifest with the bytes of that."""
 
 
-def bring(
-    store: Store, manifest: Manifest, encoded: bytes, mark: bytes, put_files: Callable[[], None], read_back: bool
-) -> None:
+def put_folder(folder: Path, manifest: Manifest, encoded: bytes) -> PutFiles:
+    """Give what puts the files of a backup that lie in a local folder."""
+
+    def put_files(store: Store, path: str) -> tuple[Manifest, bytes]:
+        store.put_folder(folder, path)
+        return manifest, encoded
+
+    return put_files
+
+
+def publish(store: Store, job: str, name: str, mark: bytes, put_files: PutFiles, read_back: bool) -> None:
     """Store a backup: the mark, the files as `put_files` does it, and the manifest when they are confirmed.
 
     Raises whatever the store and `put_files` raise, and `StoreError` where the place does not list or give back what
     was put. After an exception the files that are there already are deleted again, as far as the place lets them; there
     is no manifest. Where something of this name is there already nothing is deleted: another machine may be at it.
     """
-    path = f"{manifest.job}/{manifest.id}"
-    names = {manifest.id, f"{manifest.id}.json", f"{manifest.id}.partial.json"}
-    for name in sorted(names & {item.name for item in store.listdir(manifest.job)}):
-        raise FileExistsError(f"{manifest.job}/{name} exists already at this target and is not overwritten")
-    marker = ".json" if manifest.is_complete else ".partial.json"
+    path = f"{job}/{name}"
+    names = {name, f"{name}.json", f"{name}.partial.json"}
+    for found in sorted(names & {item.name for item in store.listdir(job)}):
+        raise FileExistsError(f"{job}/{found} exists already at this target and is not overwritten")
     leftovers = [path]
     try:
         store.put(f"{path}/{MARK_FILE}", io.BytesIO(mark))
-        put_files()
+        manifest, encoded = put_files(store, path)
+        marker = ".json" if manifest.is_complete else ".partial.json"
         _confirm(store, path, manifest, encoded, read_back)
         leftovers.insert(0, f"{path}{marker}")
         store.commit(f"{path}{marker}", encoded)

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -14,8 +14,9 @@ from typing import Any
 from pickup_core import __version__
 from pickup_core.catalogue import MARK_FILE
 from pickup_core.config import Config
-from pickup_core.delivery import Delivery
-from pickup_core.entries import chosen
+from pickup_core.delivery import Delivery, Staged, Streamed
+from pickup_core.entries import GeneratorEntry, chosen
+from pickup_core.errors import NoTargetLeft
 from pickup_core.generate import generate, skipped
 from pickup_core.history import History
 from pickup_core.hooks import hooked
@@ -61,25 +62,42 @@ def run(config: Config, wish: RunWish, report: Report) -> None:
             report.warn(f"job {config.job}", f"the clock stands before the last backup, {last}")
         history.add("start", backup=backup_id(started), only=wish.only)
         log.info("job %s, backup %s", config.job, backup_id(started))
-        stored, last_sizes = history.last_sizes(), history.last_sizes("uncompressed")
-        warn_of_room(staging.room(), needed_room([stored.get(entry.label, {}) for entry in generators]), report)
-        facts: dict[str, Any] = {"backup": backup_id(started), "only": wish.only}
+        draft = _draft(config, wish, started)
+        if not config.streams:
+            sizes = history.last_sizes()
+            warn_of_room(staging.room(), needed_room([sizes.get(entry.label, {}) for entry in generators]), report)
+        facts: dict[str, Any] = {"backup": draft.id, "only": wish.only}
         where = f"job {config.job}"
         with report.attempt(where), hooked(config.before, config.after, where, report):
-            records = []
-            for entry in config.generators:
-                note(f"at work on {entry.label}")
-                last_size = last_sizes.get(entry.label, {})
-                is_wanted = entry in generators
-                records.append(generate(entry, config, staging, report, last_size) if is_wanted else skipped(entry))
-            note("bringing the backup to the targets")
-            if any(record.artefacts for record in records):
-                manifest = _completed(config, wish, started, records, staging)
-                facts |= Delivery(config, staging, manifest, wish.keep, report).to(targets)
-            else:
-                log.error("%s: no entry produced anything, so nothing is published; "
-                          "earlier backups are as they were", where)  # fmt: skip
+            others = (config, draft, targets, wish.keep, report)
+            with Streamed(*others) if config.streams else Staged(*others, staging) as delivery:
+                try:
+                    facts |= _delivered(delivery, generators, staging, note)
+                except NoTargetLeft:
+                    report.fail(where, "no target took the backup, so the run is given up")
         history.add("run", exit=report.exit_code, seconds=int((_now() - started).total_seconds()), **facts)
+
+
+def _delivered(
+    delivery: Delivery, generators: Sequence[GeneratorEntry], staging: Staging, note: Callable[[str], None]
+) -> dict[str, Any]:
+    """Let these generators produce, bring it to the targets, and give what the history should know of it."""
+    config, report = delivery.config, delivery.report
+    last_sizes = History(config.state_folder, delivery.draft.job).last_sizes("uncompressed")
+    records = []
+    for entry in config.generators:
+        note(f"at work on {entry.label}")
+        if entry in generators:
+            last = last_sizes.get(entry.label, {})
+            records.append(generate(entry, config, staging, delivery.sink, report, last))
+        else:
+            records.append(skipped(entry))
+    note("bringing the backup to the targets")
+    if any(record.artefacts for record in records):
+        return delivery.finish(_completed(delivery, records))
+    log.error("job %s: no entry produced anything, so nothing is published; earlier backups are as they were",
+              config.job)  # fmt: skip
+    return {}
 
 
 def machine_digest() -> str:
@@ -115,34 +133,38 @@ def warn_of_room(room: Room, needed: int, report: Report) -> None:
         report.warn("staging area", f"{sentence}\nHint: make room, or see MIN_FREE and STAGING_AREA in the config")
 
 
-def _completed(
-    config: Config, wish: RunWish, started: datetime, records: Sequence[EntryRecord], staging: Staging
-) -> Manifest:
-    """Write the files that stand beside the artefacts, and give the manifest of the whole backup."""
+def _draft(config: Config, wish: RunWish, started: datetime) -> Manifest:
+    """Give the manifest of a backup that holds nothing yet."""
     assert config.job is not None
-    manifest = Manifest(
+    return Manifest(
         pickup=__version__,
         job=config.job,
         host=socket.gethostname(),
         machine=machine_digest(),
         id=backup_id(started),
         started=started,
-        finished=_now().replace(microsecond=0),
+        finished=started,
         only=wish.only,
-        entries=tuple(records),
+        entries=(),
         others=(),
     )
+
+
+def _completed(delivery: Delivery, records: Sequence[EntryRecord]) -> Manifest:
+    """Write the files that stand beside the artefacts, and give the manifest of the whole backup."""
+    config = delivery.config
+    manifest = replace(delivery.draft, finished=_now().replace(microsecond=0), entries=tuple(records))
     notes = {entry.profile: getattr(entry.module, "RESTORE", "") for entry in config.generators}
     mark = mark_text(manifest.job, manifest.id)
     others = [_described(MARK_FILE, mark)]
     for name, text in (("pickup/config.py", config.masked_text), ("RESTORE.txt", restore_text(manifest, notes))):
-        others.append(_written(staging, name, text.encode("utf-8", "surrogateescape")))
-    others.append(_written(staging, "SHA256SUMS", checksums([*manifest.files, *others]).encode()))
+        others.append(_written(delivery, name, text.encode("utf-8", "surrogateescape")))
+    others.append(_written(delivery, "SHA256SUMS", checksums([*manifest.files, *others]).encode()))
     return replace(manifest, others=tuple(others))
 
 
-def _written(staging: Staging, name: str, data: bytes) -> StoredFile:
-    staging.write(name, data)
+def _written(delivery: Delivery, name: str, data: bytes) -> StoredFile:
+    delivery.write(name, data)
     return _described(name, data)
 
 

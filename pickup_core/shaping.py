@@ -51,7 +51,6 @@ class Shaped(Store):
         self._is_over = threading.Event()  # shared by all connections: what failed at one of them ends the others
         store.bandwidth = bandwidth
         self._pace = Pace(bandwidth * 1024) if bandwidth and not store.keeps_bandwidth else None
-        self.takes_streams = store.takes_streams
 
     @property
     def place(self) -> str:

@@ -1,7 +1,8 @@
 """Together: several calls at once, each in a thread of its own."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from pickup_core.child import uninterrupted
@@ -11,15 +12,22 @@ at_work_on: ContextVar[str] = ContextVar("at_work_on", default="")
 
 
 def together(calls: Mapping[str, Callable[[], object]]) -> None:
-    """Make all calls at once, each under the name of what it is at work on, and return when all have ended. A single
-    one is made here.
+    """Make all calls at once, and return when all have ended. A single one is made here. Raises what `beside` does."""
+    if len(calls) == 1:
+        next(iter(calls.values()))()
+        return
+    with beside(calls):
+        pass
+
+
+@contextmanager
+def beside(calls: Mapping[str, Callable[[], object]]) -> Iterator[None]:
+    """Make all calls at once, each under the name of what it is at work on, while the `with` goes on. Leaving that
+    waits until all have ended.
 
     Raises the first exception that a call raised, once all have ended. Only the main thread hears a signal: the others
     end at their next `raise_if_stopped`.
     """
-    if len(calls) == 1:
-        next(iter(calls.values()))()
-        return
     failures: list[BaseException] = []
     at_work: list[threading.Event] = []
 
@@ -38,6 +46,7 @@ def together(calls: Mapping[str, Callable[[], object]]) -> None:
                 ended = threading.Event()
                 threading.Thread(target=work, args=(name, call, ended), name=name).start()
                 at_work.append(ended)
+        yield
         for ended in at_work:
             ended.wait()
     finally:  # `Thread.join` may not be called again after a signal: it would return at once

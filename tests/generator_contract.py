@@ -184,7 +184,7 @@ def run_entry(
     logging.getLogger("pickup").addHandler(logged)
     try:
         with Staging(checked.staging_area, checked.min_free) as staging:
-            record = generate(checked.generators[0], checked, staging, report, dict(last_sizes or {}))
+            record = generate(checked.generators[0], checked, staging, staging.sink, report, dict(last_sizes or {}))
             contents = {}
             for artefact in record.artefacts:
                 with (staging.backup / artefact.path).open("rb") as file:

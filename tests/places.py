@@ -21,7 +21,7 @@ from pickup_core.artefact import Readable
 from pickup_core.entries import TargetEntry
 from pickup_core.instructions import checksums, restore_text
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFile, backup_id, encode
-from pickup_core.publish import mark_text, publish
+from pickup_core.publish import mark_text, publish, put_folder
 from pickup_core.store import BLOCK, Item, Store, walk
 from tests.servers.running import not_for_this_user
 
@@ -83,7 +83,9 @@ def make_backup(
 
 
 def store_backup(store: Store, made: Made, read_back: bool = False) -> None:
-    publish(store, made.folder, made.manifest, made.encoded, read_back)
+    job, name = made.manifest.job, made.manifest.id
+    put_files = put_folder(made.folder, made.manifest, made.encoded)
+    publish(store, job, name, mark_text(job, name), put_files, read_back)
 
 
 def store_nights(store: Store, folder: Path, count: int, first: datetime = NIGHT, **facts: Any) -> list[Made]:

@@ -240,7 +240,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
 JOB = "a/b"
 COMPRESSION = "zstd:99"
 MIN_FREE = "much"
-STAGING_AREA = None
+STAGING_AREA = 7
 LOGGING = "verbose"
 GENERATORS = [dict(name="a", profile="command", config=dict(command=5, filenam="x")), 7]
 TARGET = []
@@ -253,7 +253,7 @@ TARGET = []
         "config.py: JOB: should be made of letters, digits, dots, dashes and underscores, at most 100, got 'a/b'",
         "config.py: COMPRESSION: level of zstd should be between 1 and 19, got 'zstd:99'",
         'config.py: MIN_FREE: should be a number of bytes, a size like "2 GiB" or a share like "5%", got \'much\'',
-        "config.py: STAGING_AREA: is not a valid path, got None",
+        "config.py: STAGING_AREA: is not a valid path, got 7",
         "config.py: LOGGING: should be a valid dictionary, got 'verbose'",
         "config.py: TARGETS is missing; expected a list of entries such as [dict(name=..., profile=..., config=...)]",
         f"config.py: {command}, got 5",

@@ -14,7 +14,7 @@ import pytest
 
 from pickup_core.catalogue import Catalogue
 from pickup_core.config import Config
-from pickup_core.delivery import Delivery, tell_pruned
+from pickup_core.delivery import Staged, tell_pruned
 from pickup_core.errors import ExitCode, StoreError
 from pickup_core.history import History
 from pickup_core.loose import LooseFolder
@@ -56,7 +56,9 @@ def delivered(config: Config, made: Made, report: Report, keep: str | None = Non
     with Staging(config.staging_area, config.min_free) as staging:
         ignored = shutil.ignore_patterns("manifest.json")
         shutil.copytree(made.folder, staging.backup, dirs_exist_ok=True, ignore=ignored)
-        return Delivery(config, staging, made.manifest, keep, report).to(config.targets)
+        draft = replace(made.manifest, entries=(), others=())
+        with Staged(config, draft, config.targets, keep, report, staging) as delivery:
+            return delivery.finish(made.manifest)
 
 
 def finished(store: Store) -> list[str]:

@@ -78,7 +78,7 @@ def test_a_record_tells_size_and_digest_of_what_lies_in_the_staging_area(tmp_pat
         config_text(f"STAGING_AREA = {str(tmp_path / 's')!r}\nMIN_FREE = 0", '[dict(name="it", profile="mine")]'),
     )
     with Staging(config.staging_area, config.min_free) as staging:
-        record = generate(config.generators[0], config, staging, Report(), {})
+        record = generate(config.generators[0], config, staging, staging.sink, Report(), {})
         for artefact in record.artefacts:
             path = staging.backup / artefact.path
             assert (artefact.size, artefact.sha256) == (path.stat().st_size, sha256(path.read_bytes()))
