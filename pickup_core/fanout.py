@@ -5,6 +5,7 @@ each target a few MiB of it at most: the slowest sets the pace. One that stalls,
 """
 
 import io
+import math
 import threading
 import time
 from collections import deque
@@ -159,10 +160,10 @@ class Channel:
 
     def _wait(self, is_so: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait until something is so, or the channel is not open any more; tell whether that came in time."""
-        end = None if seconds is None else time.monotonic() + seconds
-        while not self._changed.wait_for(lambda: not self.is_open or is_so(), _NAP):
+        end = math.inf if seconds is None else time.monotonic() + seconds
+        while not self._changed.wait_for(lambda: not self.is_open or is_so(), min(end - time.monotonic(), _NAP)):
             raise_if_stopped()
-            if end is not None and time.monotonic() >= end:
+            if time.monotonic() >= end:
                 return False
         return True
 

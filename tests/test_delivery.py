@@ -1,10 +1,13 @@
 """Delivery: a backup comes to all its targets, and none of them costs another or holds it up."""
 
 import hashlib
+import io
+import itertools
 import logging
 import shutil
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from pickup_core.artefact import Readable
 from pickup_core.catalogue import Catalogue
 from pickup_core.config import Config
-from pickup_core.delivery import Staged, tell_pruned
-from pickup_core.errors import ExitCode, StoreError
+from pickup_core.delivery import Staged, Streamed, tell_pruned
+from pickup_core.errors import ExitCode, NoTargetLeft, StoreError
 from pickup_core.history import History
 from pickup_core.loose import LooseFolder
 from pickup_core.prune import Pruned
@@ -320,3 +324,108 @@ def test_every_decision_is_told_with_its_reason(tmp_path: Path, caplog: pytest.L
         (logging.WARNING, f"{WHERE}: backup B could not be deleted"),
     ]
     assert report.exit_code == ExitCode.WARNINGS
+
+
+# Streamed
+
+
+def streamed(config: Config, made: Made, report: Report) -> dict[str, Any]:
+    """Deliver a backup while it is made, as a run without a staging area does."""
+    draft = replace(made.manifest, entries=(), others=())
+    with Streamed(config, draft, config.targets, None, report) as delivery:
+        for file in made.manifest.files:
+            if file.path != "PICKUP.txt":
+                with delivery.sink(file.path) as sink:
+                    sink.write((made.folder / file.path).read_bytes())
+        return delivery.finish(made.manifest)
+
+
+def test_what_is_streamed_is_what_would_have_been_staged(tmp_path: Path, made: Made) -> None:
+    staged, *stores = (MemoryStore() for _ in range(3))
+    expected = delivered(config_of(tmp_path, staged), made, Report())
+    report = Report()
+    facts = streamed(config_of(tmp_path, *stores), made, report)
+    assert [store.files for store in stores] == [staged.files] * 2
+    assert facts == {**expected, "places": [store.place for store in stores]}
+    assert report.exit_code == 0
+
+
+@pytest.mark.parametrize("moment", ["before", "half", "after"])
+def test_a_target_that_breaks_anywhere_in_a_stream_costs_itself_and_leaves_nothing(
+    tmp_path: Path, made: Made, moment: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """T2, T26: at every call that changes something."""
+    for number in itertools.count(1):
+        broken, sound = Interrupted(MemoryStore(), number, moment, StoreError("it is gone")), MemoryStore()
+        config, report = config_of(tmp_path, broken, sound), Report()
+        caplog.clear()
+        facts = streamed(config, made, report)
+        assert finished(sound) == [made.manifest.id]
+        if not broken.fired:
+            break
+        assert facts["places"] == [sound.place]
+        assert report.exit_code == ExitCode.FAILED
+        assert f"{WHERE}: it is gone" in caplog.messages
+        assert f"{WHERE}: once it works again: pickup.py copy {made.manifest.id} --target t1 --to t0" in caplog.messages
+        assert broken.store.files == {}
+    assert number == 1 + 1 + len(made.manifest.files) + 1 + 1  # the root, all files and the manifest, and its copy
+
+
+def test_a_target_that_has_no_root_drops_out_of_a_stream(tmp_path: Path, made: Made) -> None:
+    """T34: an unmounted disk is no empty one; and all others are served."""
+    gone, sound = MemoryStore(), MemoryStore()
+    config, report = config_of(tmp_path, gone, sound), Report()
+    History(config.state_folder, JOB).add("run", places=[gone.place])
+    gone.has_root = False
+    assert streamed(config, made, report)["places"] == [sound.place]
+    assert (gone.has_root, report.exit_code) == (False, ExitCode.FAILED)
+
+
+def test_where_no_target_takes_a_stream_it_ends(tmp_path: Path, made: Made) -> None:
+    stores = [Interrupted(MemoryStore(), number, "before", StoreError("it is gone")) for number in (2, 8)]
+    with pytest.raises(NoTargetLeft):
+        streamed(config_of(tmp_path, *stores), made, Report())
+    assert [store.fired for store in stores] == [True, True]
+    assert [store.store.files for store in stores] == [{}, {}]
+
+
+def test_what_is_given_up_leaves_no_target_with_anything(tmp_path: Path, made: Made) -> None:
+    """I1: without a word about the targets, for none of them has failed."""
+    stores, report = [MemoryStore(), MemoryStore()], Report()
+    config = config_of(tmp_path, *stores)
+    with suppress(KeyError), Streamed(config, made.manifest, config.targets, None, report) as delivery:
+        delivery.write("a", b"1")
+        with delivery.sink("b") as sink:
+            sink.write(b"half")
+            raise KeyError("a mistake")
+    assert [store.files for store in stores] == [{}, {}]
+    assert report.exit_code == ExitCode.OK
+
+
+class AppendOnly(MemoryStore):
+    """Keeps what has come of a file that breaks off, and deletes nothing."""
+
+    def put(self, path: str, stream: Readable) -> None:
+        super().put(path, io.BytesIO())
+        while block := stream.read():
+            self.files[path] += block
+
+    def delete(self, path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+
+def test_a_part_that_may_not_be_deleted_is_a_warning(
+    tmp_path: Path, made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, report = AppendOnly(), Report()
+    config = config_of(tmp_path, store)
+    with Streamed(config, made.manifest, config.targets, None, report) as delivery:
+        with suppress(KeyError), delivery.sink("folder/www/part") as sink:
+            sink.write(b"half")
+            raise KeyError("a mistake")
+        for file in made.manifest.files:
+            if file.path != "PICKUP.txt":
+                delivery.write(file.path, (made.folder / file.path).read_bytes())
+        assert delivery.finish(made.manifest)["places"] == [store.place]
+    assert report.exit_code == ExitCode.WARNINGS
+    assert f"{WHERE}: {JOB}/{made.manifest.id}/folder/www/part is left, of which the source has failed" in caplog.text

@@ -39,6 +39,8 @@ class Server:
     certificate: Path | None = None
     seen: list[str] = field(default_factory=list)
     """The verbs of all commands that came, where the server is pyftpdlib."""
+    pid: int = 0
+    """Its process, where it has one of its own."""
 
     def options(self, **changed: Any) -> dict[str, Any]:
         """Give the config of a target entry."""
@@ -87,8 +89,8 @@ def vsftpd(**settings: str) -> Iterator[Server]:
             'mount --bind "$0/pam" /etc/pam.d/vsftpd && exec "$1" "$0/conf"'
         )
         command = ["unshare", "--mount", "sh", "-c", script, folder, required("vsftpd")]
-        with running(command, port, folder / "log"):
-            yield Server(port, home, file)
+        with running(command, port, folder / "log") as pid:
+            yield Server(port, home, file, pid=pid)
 
 
 def _vsftpd(folder: Path, file: Path, port: int) -> Mapping[str, object]:

@@ -103,6 +103,24 @@ def running(
             process.wait()
 
 
+def processes_below(pid: int) -> list[int]:
+    """Give the ids of a process's children, and of those below them."""
+    found, more = [], [pid]
+    while more:
+        below = Path(f"/proc/{more[0]}/task/{more.pop(0)}/children")
+        with contextlib.suppress(OSError):
+            found += (ids := [int(word) for word in below.read_text().split()])
+            more += ids
+    return found
+
+
+def kill(pid: int) -> None:
+    """End a server at once, with all that it has started, as when the power fails there."""
+    for each in (pid, *processes_below(pid)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
+
+
 def _accepts(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)

@@ -25,6 +25,7 @@ class S3Server:
 
     port: int
     log_file: Path
+    pid: int
 
     @property
     def endpoint(self) -> str:
@@ -55,8 +56,8 @@ def seaweedfs() -> Iterator[S3Server]:
         for name, (port, grpc) in ports.items():
             command += [f"-{name}.port={port}", f"-{name}.port.grpc={grpc}"]
         port = ports["s3"][0]
-        with running(command, port, folder / "log", end=signal.SIGKILL):
-            server = S3Server(port, folder / "log")
+        with running(command, port, folder / "log", end=signal.SIGKILL) as pid:
+            server = S3Server(port, folder / "log", pid)
             make = ["--s3-endpoint", server.endpoint, "--s3-access-key-id", ALL, "--s3-secret-access-key", SECRET,
                     "--s3-provider", "Other", "mkdir", f":s3:{BUCKET}"]  # fmt: skip
             subprocess.run([required("rclone", _PROGRAMS), "--config", "/dev/null", *make], check=True, timeout=20)
@@ -75,5 +76,5 @@ def rclone_s3(*options: str, open_to_all: bool = False) -> Iterator[S3Server]:
                    f"127.0.0.1:{port}", *options, f"{folder}/data"]  # fmt: skip
         if not open_to_all:
             command += ["--auth-key", f"{ALL},{SECRET}"]
-        with running(command, port, folder / "log"):
-            yield S3Server(port, folder / "log")
+        with running(command, port, folder / "log") as pid:
+            yield S3Server(port, folder / "log", pid)

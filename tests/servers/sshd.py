@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.servers.running import free_port, hashed, not_for_this_user, required, running
+from tests.servers.running import free_port, hashed, not_for_this_user, processes_below, required, running
 
 SHELL, LYING, SFTP, APPENDING = "pickup-shell", "pickup-lies", "pickup-sftp", "pickup-append"
 PASSWORD = "correct:horse\\battery"
@@ -63,13 +63,7 @@ class Server:
 
     def children(self) -> list[int]:
         """Give the process ids of the connections that it serves, and those below them."""
-        found, more = [], [self.pid]
-        while more:
-            below = Path(f"/proc/{more[0]}/task/{more.pop(0)}/children")
-            with contextlib.suppress(OSError):
-                found += (ids := [int(word) for word in below.read_text().split()])
-                more += ids
-        return found
+        return processes_below(self.pid)
 
 
 def fingerprint(public_key: Path) -> str:
