@@ -176,10 +176,11 @@ class Machine:
         return text.replace(f"/var/tmp/pickup-{os.geteuid()}", "/var/tmp/pickup-0")
 
     def write(self, example: Example) -> Path:
-        """Write a file that a page shows. A config gets a staging area of its own."""
+        """Write a file that a page shows. A config that names no staging area gets one of its own."""
         path = self.root / self.working_folder / self.here(example.caption)
         path.parent.mkdir(parents=True, exist_ok=True)
-        own = f'STAGING_AREA = "{self.root}/staging"\nMIN_FREE = 0\n' if example.is_config else ""
+        own = f'STAGING_AREA = "{self.root}/staging"\n' if "\nSTAGING_AREA = " not in example.text else ""
+        own = f"{own}MIN_FREE = 0\n" if example.is_config else ""
         path.write_text(self.here(example.text) + own, encoding="utf-8")
         path.chmod(0o600)
         return path
