@@ -75,20 +75,21 @@ def two_by_two(site: Site) -> Site:
 
 @pytest.fixture
 def in_turns(tmp_path: Path) -> Iterator[list[Site]]:
-    """Several of these."""
+    """Several of these, the last one without a staging area."""
     sites = [Site(tmp_path / f"site{number}") for number in range(SITES)]
-    yield [_prepared(site) for site in sites]
+    yield [_prepared(site) for site in sites[:-1]] + [_prepared(sites[-1], STAGING_AREA=None)]
     for site in sites:
         site.look_over()
         assert not site.processes()
 
 
-def _prepared(site: Site) -> Site:
+def _prepared(site: Site, **settings: object) -> Site:
     site.fill({f"{number}.txt": f"{number}\n" * 100 for number in range(30)})
     site.private.append(site.folder / "second")
     site.configure(
         [folder_entry(), shell_entry("date; seq 1 20000")],
         [target_entry(retention={"last": 3}), target_entry("second", name="stick")],
+        **settings,
     )
     name = site.backup()
     for moment in nights(3):
@@ -119,7 +120,7 @@ def _see_that_all_is_whole(site: Site, known: set[str], what: str) -> None:
     assert len([place for place, status in states.items() if place[0] == "disk" and status == "whole"]) >= 3, what
     after = site.run("-q", status=None)
     assert (after.status, after.err) == (0, ""), f"the next run after {what}\n{after}"
-    left = [path for path in site.staging.iterdir() if path.name.startswith("run-") and any(path.iterdir())]
+    left = [path for path in site.staging.glob("run-*") if any(path.iterdir())]
     assert not left, f"{what}: {left}"
 
 
