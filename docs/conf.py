@@ -13,7 +13,7 @@ author = "The Pickup developers"
 copyright = f"2010-2026, {author}"  # noqa: A001
 release = version = __version__
 
-extensions = ["command_line", "profile_pages"]
+extensions = ["command_line", "fault_tables", "profile_pages"]
 exclude_patterns = ["_build"]
 nitpicky = True
 smartquotes = False  # `--to` must stay what one types

@@ -18,6 +18,7 @@ from pickup_core.manifest import Manifest
 from pickup_core.store import BLOCK, Store
 
 _AHEAD = 4 * 2**20  # bytes that wait for a target
+_SMALL = 2**20  # bytes; a file of no more is sent once it is known as a whole
 _NAP = 1.0  # seconds after which a wait looks up whether a signal came
 _SILENCE = 30.0  # seconds after which a server may have taken leave
 
@@ -28,10 +29,13 @@ class WithdrawnError(PickupError):
 
 @dataclass(frozen=True)
 class _File:
-    """A file begins: its path in the backup, and its content where that is known already."""
+    """A file begins: its path in the backup, and all of its content where that is known already."""
 
     path: str
     content: bytes | None = None
+
+    def __len__(self) -> int:
+        return len(self.content or b"")
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Channel:
 
     def send(self, item: _Item) -> None:
         """Hand something on; wait as long as too much is waiting. A target that has dropped out gets nothing."""
-        size = len(item) if isinstance(item, bytes) else 0
+        size = _size_of(item)
         with self._changed:
             if not self._wait(lambda: not self._items or self._waiting + size <= _AHEAD, self._stall):
                 self._end(StoreError(f"has taken nothing for {self._stall:g} seconds, and drops out",
@@ -146,7 +150,7 @@ class Channel:
             if self._failure is not None:
                 raise self._failure
             item = self._items.popleft()
-            self._waiting -= len(item) if isinstance(item, bytes) else 0
+            self._waiting -= _size_of(item)
             self._changed.notify_all()
             return item
 
@@ -204,7 +208,7 @@ class Fanout:
     @contextmanager
     def sink(self, path: str) -> Iterator["_Sink"]:
         """Give a new file of the backup to write to. It is whole after a clean exit of the `with`, and given up after
-        any other. No target hears of it before its first byte.
+        any other. No target hears of it before it is whole, or larger than a MiB.
         """
         sink = _Sink(path, self.send)
         try:
@@ -213,10 +217,7 @@ class Fanout:
             if sink.is_begun:
                 self.send(_End(is_whole=False))
             raise
-        if not sink.is_begun:
-            self.send(_File(path, b""))
-        else:
-            self.send(_End(is_whole=True))
+        self.send(_End(is_whole=True) if sink.is_begun else _File(path, bytes(sink.held)))
 
     def write(self, path: str, data: bytes) -> None:
         """Add a small file."""
@@ -244,15 +245,25 @@ class _Sink:
     def __init__(self, path: str, send: Callable[[_Item], None]) -> None:
         self._path = path
         self._send = send
+        self.held = bytearray()
         self.is_begun = False
 
     def write(self, data: bytes) -> int:
         """Write all of the bytes."""
-        if not self.is_begun:
-            self._send(_File(self._path))
-            self.is_begun = True
-        self._send(bytes(data))
+        if self.is_begun:
+            self._send(bytes(data))
+        else:
+            self.held += data
+            if len(self.held) > _SMALL:
+                self.is_begun = True
+                self._send(_File(self._path))
+                self._send(bytes(self.held))
+                self.held.clear()
         return len(data)
+
+
+def _size_of(item: _Item) -> int:
+    return len(item) if isinstance(item, bytes | _File) else 0
 
 
 def _call_on(store: Store) -> None:

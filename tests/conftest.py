@@ -1,14 +1,24 @@
-"""What all test modules have: the folder that a generator profile is given, and assertions in the modules that several
-test modules share, which tell what they compared.
+"""What all test modules have: a watch over what Pickup makes and starts, the folder that a generator profile is given,
+and assertions in the modules that several test modules share, which tell what they compared.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.watch import watched
+
 pytest.register_assert_rewrite(
     "tests.end_to_end.command", "tests.generator_contract", "tests.places", "tests.stored", "tests.target_contract"
 )
+
+
+@pytest.fixture(autouse=True)
+def _watched() -> Iterator[None]:
+    """Watch over every test."""
+    with watched():
+        yield
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from pickup_core.staging import Staging
 from pickup_core.store import Item, Store
 from pickup_core.verify import verify
 from tests.builders import LOCAL, MemoryStore, config_text, loaded
+from tests.end_to_end.command import wait_until
 from tests.places import JOB, Interrupted, Made, Watched, make_backup, served_by, store_backup, store_nights
 from tests.sessions import LONG_AGO
 
@@ -395,8 +396,9 @@ def test_what_is_given_up_leaves_no_target_with_anything(tmp_path: Path, made: M
     config = config_of(tmp_path, *stores)
     with suppress(KeyError), Streamed(config, made.manifest, config.targets, None, report) as delivery:
         delivery.write("a", b"1")
+        wait_until(lambda: all(len(store.files) == 2 for store in stores), "the mark and the first file are there")
         with delivery.sink("b") as sink:
-            sink.write(b"half")
+            sink.write(bytes(2_000_000))
             raise KeyError("a mistake")
     assert [store.files for store in stores] == [{}, {}]
     assert report.exit_code == ExitCode.OK
@@ -421,7 +423,7 @@ def test_a_part_that_may_not_be_deleted_is_a_warning(
     config = config_of(tmp_path, store)
     with Streamed(config, made.manifest, config.targets, None, report) as delivery:
         with suppress(KeyError), delivery.sink("folder/www/part") as sink:
-            sink.write(b"half")
+            sink.write(bytes(2_000_000))
             raise KeyError("a mistake")
         for file in made.manifest.files:
             if file.path != "PICKUP.txt":

@@ -77,6 +77,7 @@ def test_each_of_several_keys_opens_it_alone_and_no_other_does(pair: Pair, other
 
 
 def test_without_a_key_nothing_is_opened(pair: Pair) -> None:
+    """V10"""
     with pytest.raises(UsageError, match="it is encrypted") as caught:
         decrypted(encrypted(pair.public))
     assert "--identity" in caught.value.hint
@@ -107,7 +108,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_what_was_tampered_with_is_refused_before_a_byte_is_given(pair: Pair, damage: str) -> None:
-    """A bit of the head may make it look as if it were for another key."""
+    """V10: a bit of the head may make it look as if it were for another key."""
     data = DAMAGE[damage](encrypted(pair.public))
     with pytest.raises((DamageError, UsageError)) as caught, Identities([pair.file]).decrypted(io.BytesIO(data), "it"):
         pytest.fail("something was given")

@@ -66,7 +66,7 @@ def test_a_wrong_value_is_reported_with_its_place(tmp_path: Path, rest: str, pro
         ("config=dict(path='b'), retension={}", "retension: unknown key; did you mean 'retention'?"),
         (
             "config=dict(path='b'), colour=1",
-            "colour: unknown key; there are: name, profile, config, retention, read_back, optional, retries, bandwidth",
+            "colour: unknown key; there are: name, profile, config, retention, read_back, optional, retries, bandwidth, stall",
         ),
         ("config=dict(path='b', pth='c')", "config.pth: unknown key; did you mean 'path'?"),
         ("config=dict(path='b'), retention=dict(weakly=3)", "retention.weakly: unknown key; did you mean 'weekly'?"),

@@ -22,6 +22,8 @@ from tests.places import Watched
 FOLDER = "web01/2026-11-23T031502Z"
 MANIFEST = manifest()
 SECONDS = 20
+MUCH = 2**20 + 1
+"""A file of so many bytes is sent before it is known as a whole."""
 
 
 class Served:
@@ -107,7 +109,7 @@ def test_every_target_gets_every_file_and_the_manifest() -> None:
 
 
 def test_a_file_that_is_known_as_a_whole_can_be_read_twice() -> None:
-    """So that it can be sent again where the connection breaks."""
+    """So that it can be sent again where the connection breaks: that is any small one."""
 
     class Twice(MemoryStore):
         def put(self, path: str, stream: Any) -> None:
@@ -118,8 +120,11 @@ def test_a_file_that_is_known_as_a_whole_can_be_read_twice() -> None:
     served = Served(Twice())
     with streaming(served) as out:
         out.write("SHA256SUMS", b"sums")
+        with out.sink("small") as sink:
+            sink.write(b"1")
+            sink.write(bytes(2**20 - 1))
         finish(out, [served])
-    assert files_of(served) == {"SHA256SUMS": b"sums"}
+    assert files_of(served) == {"SHA256SUMS": b"sums", "small": b"1" + bytes(2**20 - 1)}
 
 
 # The slowest sets the pace
@@ -163,12 +168,35 @@ def test_a_target_that_is_slow_holds_the_run_up_at_a_few_mebibytes(size: int) ->
         assert slow.store.has_begun.wait(SECONDS)
         writer.join(0.5)
         assert writer.is_alive()
-        assert written[0] <= 4 * 2**20 + size
+        assert written[0] <= 5 * 2**20 + 2 * size
         slow.store.go_on.set()
         writer.join(SECONDS)
         assert not writer.is_alive()
     for each in (slow, fast):
         assert hashlib.sha256(files_of(each)["folder/www/a"]).digest() == digest.digest()
+
+
+def test_what_was_taken_makes_room_for_more() -> None:
+    """However much has gone before, as much waits again for a target that is slow now."""
+    served = Served(Waiting())
+    assert isinstance(served.store, Waiting)
+    served.store.go_on.set()
+    with streaming(served) as out:
+        write_much(out, "first")
+        wait_until(lambda: "first" in files_of(served), "the first file is there")
+        served.store.go_on.clear()
+        ahead = threading.Thread(target=write_for_a_while, args=(out,), daemon=True)
+        ahead.start()
+        ahead.join(SECONDS)
+        assert not ahead.is_alive()
+        served.store.go_on.set()
+        finish(out, [served])
+
+
+def write_for_a_while(out: Fanout) -> None:
+    with out.sink("second") as sink:
+        for _ in range(8):
+            sink.write(bytes(BLOCK))
 
 
 def test_one_that_stalls_drops_out_and_the_others_get_everything() -> None:
@@ -228,7 +256,7 @@ def test_a_connection_that_was_silent_for_long_is_tried_before_a_file_is_lost_fo
 # What is given up
 
 
-@pytest.mark.parametrize("size", [1, 6 * 2**20])
+@pytest.mark.parametrize("size", [1, MUCH, 6 * 2**20])
 def test_a_source_that_fails_leaves_nothing_and_costs_no_target(size: int) -> None:
     served = [Served(MemoryStore()), Served(PartKeeping())]
     with streaming(*served) as out:
@@ -268,10 +296,10 @@ def test_what_is_given_up_and_may_not_be_deleted_is_told(monkeypatch: pytest.Mon
     served = Served(AppendOnly())
     with streaming(served) as out:
         with suppress(OSError):
-            write_and_fail(out, 4)
+            write_and_fail(out, MUCH)
         out.write("last", b"2")
         finish(out, [served])
-    assert files_of(served) == {"folder/www/a": bytes(4), "last": b"2"}
+    assert files_of(served) == {"folder/www/a": bytes(MUCH), "last": b"2"}
     [sentence] = served.channel.remains
     assert sentence == (
         f"{FOLDER}/folder/www/a is left, of which the source has failed: "
@@ -279,11 +307,30 @@ def test_what_is_given_up_and_may_not_be_deleted_is_told(monkeypatch: pytest.Mon
     )
 
 
-def test_no_target_hears_of_a_source_that_fails_before_its_first_byte() -> None:
+class NoDelete(MemoryStore):
+    def delete(self, path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+
+def test_where_nothing_is_left_nothing_is_deleted() -> None:
+    """T19: as at an object store, where a part is no object."""
+    served = Served(NoDelete())
+    with streaming(served) as out:
+        with suppress(OSError):
+            write_and_fail(out, MUCH)
+        out.write("last", b"2")
+        finish(out, [served])
+    assert files_of(served) == {"last": b"2"}
+    assert served.channel.remains == []
+
+
+@pytest.mark.parametrize("size", [0, 2**20])
+def test_no_target_hears_of_a_source_that_fails_soon(size: int) -> None:
+    """What a compressor makes of nothing is no reason to touch a place."""
     store = Watched(MemoryStore())
     served = Served(store)
-    with streaming(served) as out, suppress(OSError), out.sink("folder/www/a"):
-        raise OSError("there is no such program")
+    with streaming(served) as out, suppress(OSError):
+        write_and_fail(out, size)
     assert store.calls == []
     assert (served.given, served.error) == (None, None)
 
@@ -296,7 +343,7 @@ def test_a_backup_that_is_given_up_ends_every_target(when: str) -> None:
         wait_until(lambda: all(files_of(each) for each in served), "both have the first file")
         if when == "within":
             with suppress(KeyboardInterrupt), out.sink("folder/www/a") as sink:
-                sink.write(b"part")
+                sink.write(bytes(MUCH))
                 raise KeyboardInterrupt
     for each in served:
         assert each.given is None

@@ -180,7 +180,7 @@ def fake_tar(folder: Path, script: str) -> str:
 def test_a_file_that_vanished_is_a_warning_and_a_changed_folder_is_none(
     tmp_path: Path, host: RsyncHost, scratch: Path
 ) -> None:
-    """G20"""
+    """G21, G36"""
     source = fill(tmp_path / "www", "file", "folder/x")
     script = """
     case "$*" in
@@ -206,7 +206,7 @@ LOSS = """
 
 
 def test_a_file_that_cannot_be_read_is_a_loss_or_a_warning(tmp_path: Path, host: RsyncHost) -> None:
-    """G21"""
+    """G26, G36"""
     source = fill(tmp_path / "www", "file")
     config = answered(host, source, program=fake_tar(tmp_path, LOSS))
     ran = run_entry(tmp_path, "remote_tar", config)
@@ -214,6 +214,16 @@ def test_a_file_that_cannot_be_read_is_a_loss_or_a_warning(tmp_path: Path, host:
     assert ran.contents.keys() == {"www.tar", "www.contents"}
     assert "could not be read: www/secret (Cannot open: Permission denied)" in ran.record.failures[0]
     assert run_entry(tmp_path, "remote_tar", {**config, "unreadable": "warn"}).exit_code == ExitCode.WARNINGS
+
+
+def test_much_that_is_said_over_there_holds_nothing_up(tmp_path: Path, host: RsyncHost, scratch: Path) -> None:
+    """G10, G37"""
+    source = fill(tmp_path / "www", "file")
+    noise = "yes 'tar: a line that is none of its own' | head -c 4000000 >&2"
+    script = f'case "$*" in *--create*) {noise}; tar "$@"; {noise};; *) exec tar "$@";; esac'
+    produced = produce("remote_tar", answered(host, source, program=fake_tar(tmp_path, script)), scratch)
+    assert "www.tar" in produced.contents
+    assert produced.failures == {}
 
 
 CUTS = [
@@ -225,7 +235,7 @@ CUTS = [
 
 @pytest.mark.parametrize("script", ["exit 2", "head -c 20000 /dev/zero | tr '\\0' x", *CUTS])
 def test_what_is_no_whole_archive_is_not_stored(tmp_path: Path, host: RsyncHost, script: str) -> None:
-    """T2, G2: also where tar has named a file, which is looked up in a list of contents that is gone by then."""
+    """G2, G4, G36: also where tar has named a file, which is looked up in a list of contents that is gone by then."""
     source = fill(tmp_path / "www", "file")
     (source / "large").write_bytes(os.urandom(100_000))
     script = f'case "$*" in *--create*) {script};; *) exec tar "$@";; esac'
@@ -296,7 +306,7 @@ def _other_key(folder: Path, host: RsyncHost) -> Path:
 
 @pytest.mark.parametrize("number", range(len(WRONG)))
 def test_what_stands_in_the_way_is_told(tmp_path: Path, host: RsyncHost, number: int) -> None:
-    """T1, L5"""
+    """G36, L5"""
     change, message, hint = WRONG[number]
     error = refusal({**answered(host, tmp_path), **change(tmp_path, host)})
     assert message in error.message
@@ -320,7 +330,7 @@ def test_a_shell_that_prints_something_of_its_own_is_named(
 
 
 def test_a_connection_that_is_cut_in_the_middle_is_no_archive(tmp_path: Path, host: RsyncHost) -> None:
-    """T2, G2"""
+    """G14, G36"""
     source = tmp_path / "www"
     source.mkdir()
     (source / "large").write_bytes(os.urandom(3_000_000))
@@ -336,7 +346,7 @@ def test_a_connection_that_is_cut_in_the_middle_is_no_archive(tmp_path: Path, ho
 
 
 def test_a_host_that_never_answers_is_given_up(tmp_path: Path, host: RsyncHost) -> None:
-    """T3, I9"""
+    """G36, I9"""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
         config = answered(host, tmp_path, port=silent.getsockname()[1], connect_timeout=1)

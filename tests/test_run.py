@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import socket
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,11 @@ def test_the_history_tells_when_a_run_starts_and_what_came_of_it(tmp_path: Path)
     assert end["sizes"] == {"command/a": {"output": artefact.size}}
 
 
-def test_where_nothing_was_produced_no_target_is_even_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    config = config_of(tmp_path, "false", "no-such-program")
+@pytest.mark.parametrize("streams", [False, True])
+def test_where_nothing_was_produced_no_target_is_even_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, streams: bool
+) -> None:
+    config = replace(config_of(tmp_path, "false", "no-such-program"), streams=streams)
     assert ran(config) == 2
     assert f"job {JOB}: no entry produced anything, so nothing is published; earlier backups are as they were" in (
         caplog.messages

@@ -137,7 +137,7 @@ def test_a_stream_of_unknown_length_that_is_too_long_for_its_parts_says_so(
 
 
 def test_an_upload_that_breaks_off_is_given_up_at_the_place(distributed: S3Server) -> None:
-    """T15: what was sent of it would be paid for, and no listing shows it."""
+    """T15, T29: what was sent of it would be paid for, and no listing shows it."""
     with relay(distributed.port) as between, through(between, distributed, part_size=5) as target:
         with pytest.raises(ZeroDivisionError):
             target.put("large", Pieces(b"x" * 12 * MIB, BLOCK, 11 * MIB, ZeroDivisionError()))
@@ -383,6 +383,7 @@ def test_a_download_that_is_cut_gives_all_or_raises(distributed: S3Server) -> No
 
 
 def test_a_server_that_is_busy_for_a_moment_is_asked_again(distributed: S3Server) -> None:
+    """T29"""
     busy = (503, "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>")
     with relay(distributed.port) as between, through(between, distributed) as target:
         between.instead = lambda request: busy if len(between.seen) % 2 else None

@@ -79,6 +79,7 @@ def test_what_needs_no_key_asks_for_none(locked: Site) -> None:
 
 
 def test_what_needs_a_key_says_so(locked: Site) -> None:
+    """V10"""
     locked.backup()
     locked.canaries = []  # of what is found, names are told
     make_keys(locked, "wrong")

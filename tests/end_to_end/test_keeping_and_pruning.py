@@ -1,5 +1,6 @@
 """What stays and what goes: retention over many nights, by entry, with reasons; guards; and what is kept by hand."""
 
+import os
 import re
 import shutil
 import socket
@@ -50,6 +51,17 @@ def _expected(names: list[str]) -> set[str]:
         | _newest_of_each(names, lambda moment: moment.isocalendar()[:2], 4)
         | _newest_of_each(names, lambda moment: (moment.year, moment.month), 12)
     )
+
+
+def test_the_clock_of_the_place_is_of_no_account(aged: Site) -> None:
+    """T13: what it says of when a file was written may be anything."""
+    expected = _expected(aged.names())
+    for number, path in enumerate(aged.backups.rglob("*")):
+        year = (1, 10**9, 4 * 10**9)[number % 3]
+        os.utime(path, (year, year), follow_symlinks=False)
+    aged.run("prune")
+    assert set(aged.names()) == expected
+    aged.run("-q", "verify")
 
 
 def test_after_forty_nights_exactly_what_the_policy_says_is_left(aged: Site) -> None:
