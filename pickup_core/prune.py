@@ -166,12 +166,14 @@ def delete_backup(backup: Backup) -> None:
 
 
 def _is_ours(store: Store, backup: Backup) -> bool:
-    """Tell whether an unfinished backup bears our mark, or holds nothing beside the beginning of one."""
+    """Tell whether an unfinished backup bears our mark, or holds nothing beside the beginning of one. A power cut may
+    leave zeros in place of its end.
+    """
     mark = b""
     with contextlib.suppress(FileNotFoundError):
         mark = read_small(store, f"{backup.folder}/{MARK_FILE}", _LONGEST_MARK)
     others = [item for item in store.listdir(backup.folder) if item.name != MARK_FILE]
-    is_beginning = mark_text(backup.job, backup.id).startswith(mark)
+    is_beginning = mark_text(backup.job, backup.id).startswith(mark.rstrip(b"\0"))
     return is_mark_of(mark, backup.job, backup.id) or (is_beginning and not others)
 
 

@@ -598,12 +598,13 @@ def test_a_leftover_is_never_counted(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_leftover_that_broke_off_at_any_byte_of_its_mark_goes(store: Store) -> None:
-    """T31: nothing but the beginning of our mark is there."""
+    """T31, K6: nothing but the beginning of our mark is there, with zeros in place of the rest where the power failed."""
     mark = mark_text(JOB, OLD)
     for length in range(len(mark) + 1):
-        leave(store, OLD, mark[:length], {})
-        assert cleared(store) == [f"{JOB}/{OLD}"]
-        assert tree(store) == {}
+        for rest in (0, len(mark) - length):
+            leave(store, OLD, mark[:length] + bytes(rest), {})
+            assert cleared(store) == [f"{JOB}/{OLD}"]
+            assert tree(store) == {}
 
 
 def test_an_empty_folder_with_the_name_of_a_backup_goes(tmp_path: Path) -> None:
