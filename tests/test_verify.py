@@ -78,6 +78,11 @@ def test_every_single_bit_of_every_byte_is_found_and_its_file_is_named(tmp_path:
     assert findings_in(store) == []
 
 
+def test_what_is_whole_is_never_found_wanting(store: MemoryStore) -> None:
+    """I5: a thousand times, for somebody is woken by it."""
+    assert [findings for _ in range(1000) if (findings := findings_in(store))] == []
+
+
 def test_one_bit_in_every_byte_is_found_on_a_disk(tmp_path: Path, made: Made) -> None:
     """V1: with the copies of manifests that a machine keeps, which hide nothing."""
     place, flips, bits = tmp_path / "place", 0, random.Random(1)

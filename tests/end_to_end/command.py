@@ -26,6 +26,7 @@ PICKUP = CHECKOUT / "pickup.py"
 CRON = {"PATH": "/usr/bin:/bin"}
 LONGEST = 60
 JOB = "web"
+CANARY = "Can't/be+seen=in the coal mine"
 
 
 class Code(str):
@@ -74,7 +75,7 @@ def target_entry(path: object = "backups", name: str = "disk", **keys: object) -
 class Site:
     """A config, the folders that it names, and the command that is run with it.
 
-    `canaries` are secrets of the test, which must not be seen anywhere. `private` are the folders in which nothing may
+    `canaries` are secrets of the test, which must not be seen anywhere; one stands in every config. `private` are the folders in which nothing may
     be open to group or others. `pickup` and `prefix` say what is run; `env` is its environment.
     """
 
@@ -91,7 +92,7 @@ class Site:
         self.pickup = pickup
         self.prefix: Sequence[str] = ()
         self.env: Mapping[str, str] = CRON
-        self.canaries: list[str] = []
+        self.canaries = [CANARY]
 
     def configure(
         self,
@@ -108,7 +109,7 @@ class Site:
             "STATE_FOLDER": "state",
             "LOG_FOLDER": "log",
         }
-        names |= {"MIN_FREE": 0} | settings
+        names |= {"MIN_FREE": 0, "CANARY_PASSWORD": CANARY} | settings
         names |= {"GENERATORS": [folder_entry()] if generators is None else generators}
         names |= {"TARGETS": [target_entry()] if targets is None else targets}
         self.write_config(head + "\n" + "".join(f"{name} = {value!r}\n" for name, value in names.items()))

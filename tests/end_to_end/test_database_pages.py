@@ -192,7 +192,7 @@ def test_postgresql_from_another_machine_is_believed_by_its_certificate_alone(
         )
         (site.folder / "backup.password").write_text("correct-horse-battery\n")
         (site.folder / "backup.password").chmod(0o600)
-        site.canaries = ["correct-horse-battery"]
+        site.canaries.append("correct-horse-battery")
         (entry,) = (each.text for each in examples_of(DOCS / "how-to" / page) if "verify-full" in each.text)
         site.configure(Code("GENERATORS"), head=entry)
         if name == "db.example.org":

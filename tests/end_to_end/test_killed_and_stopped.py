@@ -25,7 +25,6 @@ from tests.end_to_end.command import (
     wait_until,
 )
 
-RANDOM_KILLS = 40
 RANDOM_SIGNALS = 12
 SYSTEM_CALLS = ("mkdir", "openat", "write", "linkat", "fsync", "rename", "unlink", "unlinkat", "rmdir", "ftruncate")
 """The calls that change a disk."""
@@ -124,13 +123,16 @@ def _see_that_all_is_whole(site: Site, known: set[str], what: str) -> None:
     assert not left, f"{what}: {left}"
 
 
-@pytest.mark.timeout(600)
-def test_killed_at_random_moments_nothing_is_lost_and_nothing_half_counts(in_turns: list[Site], seed: int) -> None:
+@pytest.mark.parametrize("kills", [40, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.timeout(1200)
+def test_killed_at_random_moments_nothing_is_lost_and_nothing_half_counts(
+    in_turns: list[Site], seed: int, kills: int
+) -> None:
     """K4, C2, I1, I2, I8."""
     dice, killed = random.Random(seed), 0
     known = [set(site.names()) for site in in_turns]
     duration = _duration_of_a_run(in_turns[0])
-    for turn in range(RANDOM_KILLS):
+    for turn in range(kills):
         site, wait = in_turns[turn % SITES], dice.uniform(0.2, 1.0) * duration
         _let_the_second_pass(site)
         process = site.start("-q")
@@ -140,10 +142,10 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_half_counts(in_tur
         killed += process.returncode == -9
         duration *= 0.8 if process.returncode == 0 else 1  # the machine has become faster
         assert process.returncode in (0, -9), (out, err)
-        if turn % 8 == 0 or turn >= RANDOM_KILLS - SITES:
+        if turn % 8 == 0 or turn >= kills - SITES:
             what = f"kill {turn} after {wait:.3f} s, PICKUP_SEED={seed}"
             _see_that_all_is_whole(site, known[turn % SITES], what)
-    assert killed > RANDOM_KILLS / 2
+    assert killed > kills / 2
 
 
 def _duration_of_a_run(site: Site) -> float:

@@ -151,7 +151,7 @@ def test_files_that_a_generator_leaves_lie_in_a_private_folder_until_they_are_se
 
 
 def test_what_is_streamed_can_be_encrypted(varied: Site) -> None:
-    varied.canaries = ["first\n"]
+    varied.canaries.append("first\n")
     key = varied.folder / "key"
     public = varied.run("keygen", key, config=False).out.splitlines()[0].removeprefix("public key: ")
     streams(varied, folder_entry(), targets=[target_entry(read_back=True)], ENCRYPTION={"recipients": [public]})
