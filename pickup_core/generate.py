@@ -114,7 +114,7 @@ def _store(
     name = stored_name(artefact.name, taken)
     path = f"{entry.folder}/{name}{stored_suffix(compression.method, bool(recipients))}"
     is_at_end = False
-    with sink_of(path) as sink:
+    with _closed_if_unused(artefact.source), sink_of(path) as sink:
         digest = Digest(sink)
         with artefact.source as stream:
             compressed = Compressed(stream, compression)
@@ -136,6 +136,17 @@ def _store(
         encryption=tuple(map(str, recipients)),
         losses=tuple(map(redact, _judgement(artefact).losses)),
     )
+
+
+@contextlib.contextmanager
+def _closed_if_unused(source: object) -> Iterator[None]:
+    """Close a source that is open before it is entered, as a file is, where that does not come to pass."""
+    try:
+        yield
+    except BaseException:
+        if hasattr(source, "close"):
+            source.close()
+        raise
 
 
 def _tell_what_came(

@@ -20,7 +20,7 @@ from pickup_core.artefact import STAGING_MARK
 from pickup_core.errors import ConfigError, PickupError
 from pickup_core.removal import remove_folder, temporary_folder
 from pickup_core.room import Reserve, Room, room_in
-from pickup_core.trust import private_folder
+from pickup_core.trust import make_folder, private_folder
 
 _CHECK_EVERY = 8 * 1024 * 1024
 _LEFTOVER_AGE = 3600
@@ -120,7 +120,7 @@ class StagedFile:
         self._unchecked = _CHECK_EVERY  # so that the first block is checked: its source may have taken room before
 
     def __enter__(self) -> "StagedFile":
-        _make(self.path.parent)
+        make_folder(self.path.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self.path, flags, 0o600)
         return self
@@ -211,10 +211,3 @@ def _remove(folder: Path) -> None:
         elif path.name != STAGING_MARK:
             path.unlink()
     shutil.rmtree(folder)
-
-
-def _make(folder: Path) -> None:
-    """Make a folder and the absent ones above it, each for us alone."""
-    if not folder.is_dir():
-        _make(folder.parent)
-        folder.mkdir(mode=0o700)

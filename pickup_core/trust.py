@@ -157,3 +157,10 @@ def _is_private_group(path: Path, status: os.stat_result) -> bool:
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and the absent ones above it, each for us alone."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700)

@@ -42,6 +42,7 @@ from pickup_core.api import (
     Store,
     StoreError,
     Terms,
+    make_folder,
     output_of,
     remote_path,
     ssh_command,
@@ -161,14 +162,15 @@ class Target(Store):
             self.listdir()
         except NoRootError:
             with self._spool() as spool:
-                (spool / self.config.below).mkdir(parents=True, exist_ok=True)
+                make_folder(spool / self.config.below)
                 self._rsync([*_SENDING], f"{spool}/", self.config.base)
 
     def put(self, path: str, stream: Readable) -> None:
         with self._spool() as spool:
             file = spool / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("xb") as spooled:
+            make_folder(file.parent)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with open(os.open(file, flags, 0o600), "wb") as spooled:
                 shutil.copyfileobj(stream, spooled, BLOCK)
             self._send(spool, [path])
 
@@ -176,7 +178,7 @@ class Target(Store):
         files = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
         with self._spool() as spool:
             link = spool / path
-            link.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(link.parent)
             link.symlink_to(folder.absolute())  # so that the folders above are made too, and nothing is copied
             left_out = [f"--exclude=/{path}/{name}" for name in without]
             self._send(spool, [f"{path}/{name}" for name in files if name not in without], [*_GOING_ON, *left_out])
@@ -209,7 +211,7 @@ class Target(Store):
             return
         options = ["--recursive", "--delete", "--existing", "--ignore-existing", *_rules([path], [f"{path}/**"])]
         with self._spool() as spool:
-            (spool / parent).mkdir(parents=True, exist_ok=True)
+            make_folder(spool / parent)
             said = self._rsync(options, f"{spool}/", self._root)
         if left := [line for line in said if line.startswith("cannot delete")]:
             raise StoreError(f"{self.place}: {left[0]}", hint="do rules of the module hide files there?")
