@@ -13,7 +13,7 @@ run = $(VENV)/bin/python -m
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long test-packages test-pythons lint docs bench clean
+.PHONY: help demo test test-long test-packages test-pythons mutants lint docs bench clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -38,6 +38,9 @@ test-pythons: $(VENV)/bin/python  ## run the tests that meet the library and the
 		$(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON="$$python" \
 			PYTEST_ARGS='$(OTHER_PYTHON_TESTS) $(PYTEST_ARGS)'; \
 	done
+
+mutants: $(VENV)/.installed-test test-packages  ## break each rule of the code once, and see the test that notices; MUTANTS="name ..." chooses some
+	$(run) tests.faults.mutants $(MUTANTS)
 
 lint: $(VENV)/.installed-test  ## check style and types
 	$(run) ruff check

@@ -60,6 +60,23 @@ class Source:
 # What is kept
 
 
+def test_a_source_that_hides_its_failure_is_not_stored(tmp_path: Path) -> None:
+    """G2: the bytes that came are cut, and nothing says so."""
+    head = """
+    class Hiding:
+        def __enter__(self):
+            return self
+        def read(self, size=-1):
+            raise OSError("the disk is broken")
+        def __exit__(self, *failure):
+            return True
+    """
+    result = ran(tmp_path, 'yield Artefact("a", Hiding())', head)
+    assert result.exit_code == ExitCode.FAILED
+    assert "its source broke off, and kept to itself why" in result.messages[0]
+    assert result.contents == {}
+
+
 def test_what_a_profile_yields_is_kept_in_its_order(tmp_path: Path) -> None:
     result = ran(tmp_path, 'for name in ("b", "a", "c"): yield Artefact(name, io.BytesIO(name.encode() * 1000))')
     assert result.exit_code == ExitCode.OK

@@ -174,7 +174,7 @@ def test_a_path_that_means_something_else_to_each_server_is_refused(path: str, m
         remote_path(path)
 
 
-@pytest.mark.parametrize("host", ["-oProxyCommand=x", "a b", "a;b", "a\n", "", "a/b", "u@a"])
+@pytest.mark.parametrize("host", ["-oProxyCommand=x", "-oX", "-F", "a b", "a;b", "a\n", "", "a/b", "u@a"])
 def test_a_host_is_a_name_or_an_address_and_no_option(host: str) -> None:
     """T22"""
     assert not re.search(HOST, host.replace("\n", " "))

@@ -167,6 +167,15 @@ def test_an_entry_that_only_fails_keeps_its_last_good_copy(store: Store, tmp_pat
     assert finished(store) == [whole, *failed[-2:]]
 
 
+def test_copies_with_losses_displace_no_good_one(store: Store, tmp_path: Path) -> None:
+    """I2, R13: they are counted among themselves."""
+    [whole] = names(store_nights(store, tmp_path / "whole", 1))
+    lossy = names(store_nights(store, tmp_path / "lossy", 9, NIGHT + timedelta(days=1),
+                               statuses={"folder/www": "failed", "postgres/main": "failed"}))  # fmt: skip
+    pruned(store, now=NIGHT + timedelta(days=10), last=2)
+    assert finished(store) == [whole, *lossy[-2:]]
+
+
 def test_an_entry_that_the_config_no_longer_names_keeps_its_newest_copy(store: Store, tmp_path: Path) -> None:
     """I2"""
     old = names(store_nights(store, tmp_path / "old", 3, contents={"sqlite/gone": b"1"}))

@@ -144,6 +144,20 @@ def test_a_file_that_appears_in_the_last_moment_is_not_overwritten(tmp_path: Pat
     assert (tmp_path / "root/web01/file").read_text() == "theirs"
 
 
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_a_file_and_its_folder_are_synced_and_it_is_no_file_before(tmp_path: Path, shell: str) -> None:
+    """K6, S2: the script itself, in which sync is one that fails."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "sync").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > synced\nexit 1\n')
+    (tmp_path / "sync").chmod(0o755)
+    done = subprocess.run(
+        [shell, "-c", _script("root", "web01/file", 0)], cwd=tmp_path, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        input=b"ours", capture_output=True, check=False, timeout=20,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert {"./root/web01/file", "./root/web01", "./root"} == set((tmp_path / "synced").read_text().split())
+
+
 @BOTH
 def test_a_file_that_was_broken_off_and_deleted_stays_away(target: Store, user: str) -> None:
     """What the server still has to do must not make it again."""

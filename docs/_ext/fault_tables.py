@@ -1,7 +1,7 @@
 """The faults that Pickup is tested against, read from the catalogue beside the tests.
 
-`.. faults::` gives a section for each part of the catalogue, with a table of what goes wrong, what Pickup then does, and
-the tests that see to it. A fault without a test is an error.
+`.. faults::` gives a section for each part of the catalogue, with a table of what goes wrong, what Pickup then does,
+and the tests that see to it. A fault without a test is an error.
 """
 
 from __future__ import annotations

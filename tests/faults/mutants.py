@@ -7,6 +7,7 @@ They are made in a copy of the checkout, without what git ignores. The checkout 
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _SECONDS = 120  # that pytest may take for one mutant
 _ALL_SECONDS = 600  # and for all tests without one
+_MARK = "PICKUP_MUTANTS"  # a variable of what is started here
 _FAILED = 1  # https://docs.pytest.org/en/stable/reference/exit-codes.html
 
 
@@ -1224,6 +1226,38 @@ MUTANTS = (
         "tests/test_target_ssh.py::TestWithSFTPAlone::test_put_never_overwrites",
     ),
     Mutant(
+        "ssh-sync-dropped",
+        "What the shell of a host has stored is synced before it counts.",
+        "target_profiles/_ssh_writing.py",
+        " && sync {file} {above}",
+        "",
+        "tests/test_target_ssh.py::test_a_file_and_its_folder_are_synced_and_it_is_no_file_before[dash]",
+    ),
+    Mutant(
+        "host-as-option",
+        "A host does not begin with a dash.",
+        "pickup_core/options.py",
+        'HOST = r"^[A-Za-z0-9:]',
+        'HOST = r"^[A-Za-z0-9:-]',
+        "tests/test_options.py::test_a_host_is_a_name_or_an_address_and_no_option[-oX]",
+    ),
+    Mutant(
+        "lossy-counts-as-good",
+        "A copy with losses displaces no good one.",
+        "pickup_core/prune.py",
+        'for entry in manifest.entries if entry.status == "ok"),',
+        "for entry in manifest.entries if entry.artefacts),",
+        "tests/test_prune.py::test_copies_with_losses_displace_no_good_one",
+    ),
+    Mutant(
+        "broken-source-stored",
+        "A source that keeps its failure to itself is not stored.",
+        "pickup_core/generate.py",
+        "        if not is_at_end:\n",
+        "        if False:\n",
+        "tests/test_generate.py::test_a_source_that_hides_its_failure_is_not_stored",
+    ),
+    Mutant(
         "ssh-size-ignored",
         "A file that was stored over SSH has the size that was sent.",
         "target_profiles/ssh.py",
@@ -1366,7 +1400,7 @@ class Copy:
     def run(self, tests: Sequence[str], *options: str, seconds: float = _SECONDS) -> tuple[int | None, str]:
         """Run tests; give pytest's status, None where it did not end in time, and what it has printed."""
         command = [sys.executable, "-m", "pytest", *options, "-q", "-p", "no:cacheprovider", *tests]
-        environment = {**os.environ, "PYTHONPATH": str(self._folder), "NO_COLOR": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(self._folder), "NO_COLOR": "1", _MARK: str(self._folder)}
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
             process = subprocess.Popen(
                 command, cwd=self._folder, env=environment, stdin=subprocess.DEVNULL, stdout=output,
@@ -1380,8 +1414,16 @@ class Copy:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
+                self._end_what_is_left()
             output.seek(0)
             return status, output.read()
+
+    def _end_what_is_left(self) -> None:
+        """Kill what a test has started and a mutant has left behind: it bears our mark in its environment."""
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if f"{_MARK}={self._folder}\0".encode() in path.read_bytes():
+                    os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 def problems_of(mutants: Sequence[Mutant], copy: Copy) -> Iterator[str]:
