@@ -50,8 +50,8 @@ lint: $(VENV)/.installed-test  ## check style and types
 docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html
 	$(run) sphinx -W --keep-going -q -b html docs docs/_build/html
 
-bench: $(VENV)/.installed  ## measure Pickup beside its peers, as ratios; BENCH_ARGS="--files 1000" makes it short
-	$(VENV)/bin/python benchmarks/full_backup.py $(BENCH_ARGS)
+bench: $(VENV)/.installed-test test-packages  ## measure Pickup beside its peers, as ratios; BENCH_ARGS="files --scale 0.1" makes it short
+	$(run) benchmarks $(BENCH_ARGS)
 
 clean:  ## remove what these targets made, but for the backups of the demo
 	rm -rf .venv .venv-* build dist docs/_build *.egg-info .coverage* .hypothesis .*_cache

@@ -14,7 +14,7 @@ copyright = f"2010-2026, {author}"  # noqa: A001
 release = version = __version__
 
 extensions = ["command_line", "fault_tables", "profile_pages"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "explanation/figures.rst"]
 nitpicky = True
 smartquotes = False  # `--to` must stay what one types
 default_role = "literal"  # in docstrings and here, `word` is a word of code

@@ -214,7 +214,8 @@ def _copied(database: Path, config: Config, folder: Path) -> Iterator[Readable]:
 
 def _load(stored: Stored, place: _Place, config: Config) -> None:
     with _private_folder(place, stored.size, _SHARED) as private:
-        with stored.open() as stream, (private / "content.db").open("xb") as file:
+        content = os.open(private / "content.db", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(content, "wb") as file, stored.open() as stream:
             shutil.copyfileobj(stream, file, BLOCK)
         _hand_over(private, place.user)
         with _child("replace" if place.exists else "create", place, stored.size, config, private) as stream:

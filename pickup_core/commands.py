@@ -32,6 +32,7 @@ from pickup_core.restoring import restore_command
 from pickup_core.run import RunWish, machine_digest, run
 from pickup_core.session import Session, job_of, print_table
 from pickup_core.store import DryRun, Store
+from pickup_core.trust import make_folder
 
 log = logging.getLogger("pickup.commands")
 
@@ -179,7 +180,7 @@ def _init(session: Session) -> None:
     if job := host_job():
         text = re.sub(r"(?m)^# JOB = .*$", f'JOB = "{job}"', text)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with open(
             os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="utf-8"
         ) as file:

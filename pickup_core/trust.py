@@ -87,7 +87,7 @@ def private_folder(path: Path) -> Path:
     where somebody else could put another one in its place.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
         status = path.stat()
@@ -163,4 +163,4 @@ def make_folder(folder: Path) -> None:
     """Make a folder and the absent ones above it, each for us alone."""
     if not folder.is_dir():
         make_folder(folder.parent)
-        folder.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700, exist_ok=True)

@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
-from pickup_core.api import BLOCK, Item, NoRootError, Options, Readable, Store, StoreError
+from pickup_core.api import BLOCK, Item, NoRootError, Options, Readable, Store, StoreError, make_folder
 
 API_VERSION = (1, 0)
 
@@ -51,7 +51,7 @@ class Target(Store):
 
     def create_root(self) -> None:
         absent = [folder for folder in (self.config.path, *self.config.path.parents) if not folder.exists()]
-        self.config.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.config.path)
         for folder in absent:
             with suppress(PermissionError):  # a folder that one may write in, but not read
                 _sync(folder.parent.resolve())

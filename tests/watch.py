@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pickup_core import secret
 from pickup_core.secret import redact
 
 OURS = ("pickup_core", "generator_profiles", "target_profiles")
 _INDIFFERENT = (
+    "subprocess",
     "io",
     "os",
     "pathlib",
@@ -42,8 +44,8 @@ _started_with: list[str] = []
 
 
 def _hear(event: str, arguments: tuple[Any, ...]) -> None:
-    """Note the words of a program that is started where one of them holds a secret that Pickup knows."""
-    if event == "subprocess.Popen":
+    """Note the words of a program that Pickup starts where one of them holds a secret that it knows."""
+    if event == "subprocess.Popen" and _is_ours():
         words = arguments[1] if isinstance(arguments[1], list | tuple) else [arguments[1]]
         texts = [os.fsdecode(word) for word in words if isinstance(word, str | bytes | os.PathLike)]
         _started_with.extend(text for text in texts if redact(text) != text)
@@ -59,6 +61,7 @@ def watched() -> Iterator[None]:
     """
     made_open: list[str] = []
     _started_with.clear()
+    secret._spellings.clear()  # those of other tests are none here, and may be words of paths
 
     def see(path: object, status: os.stat_result) -> None:
         if status.st_mode & 0o077 and (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):

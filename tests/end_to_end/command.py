@@ -211,7 +211,7 @@ class Site:
 
     def _open_paths(self) -> Iterator[tuple[str, int]]:
         for top in self.private:
-            for path in (top, *top.rglob("*")):
+            for path in (top, *all_below(top)):
                 with contextlib.suppress(FileNotFoundError):
                     mode = path.lstat().st_mode
                     if not stat.S_ISLNK(mode) and mode & 0o077:
@@ -222,10 +222,17 @@ class Site:
             yield "stdout", result.out.encode("utf-8", "surrogateescape")
             yield "stderr", result.err.encode("utf-8", "surrogateescape")
         for top in self.private:
-            for path in top.rglob("*"):
+            for path in all_below(top):
                 yield str(path), os.fsencode(path.name)
-                if path.is_file():
-                    yield str(path), path.read_bytes()
+                with contextlib.suppress(FileNotFoundError):
+                    if path.is_file():
+                        yield str(path), path.read_bytes()
+
+
+def all_below(top: Path) -> Iterator[Path]:
+    """Give all files and folders below a folder, in which another run may be at work."""
+    for parent, folders, files in os.walk(top):
+        yield from (Path(parent, name) for name in (*folders, *files))
 
 
 def spellings(secret: str) -> set[bytes]:

@@ -1,0 +1,55 @@
+"""Dumps of databases through Pickup, beside the bare pipeline of the dump program and zstd."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import PICKUP, Contest, Contestant, Goal, size_of
+from tests.servers.mariadb import mariadb
+from tests.servers.postgres import postgres_server
+
+_ROWS = 4_000_000
+_TABLE = "SELECT {n} AS id, md5({text}) AS name, repeat(md5({text}), 2) AS words FROM {series}"
+_CONFIG = """
+CONFIG_VERSION = (1, 0)
+JOB = "bench"
+GENERATORS = [dict(name="it", profile={profile!r}, config={config!r})]
+TARGETS = [dict(name="disk", profile="folder", config=dict(path="pickup"))]
+STAGING_AREA, LOG_FOLDER, STATE_FOLDER, MIN_FREE = "staging", "state", "state", 0
+"""
+
+
+def databases(folder: Path, scale: float) -> Iterator[Contest]:
+    """Give a contest for PostgreSQL and one for MariaDB, each with about 435 MB of SQL."""
+    rows = int(_ROWS * scale)
+    with postgres_server() as server:
+        server.create("shop")
+        table = _TABLE.format(n="n", text="n::text", series=f"generate_series(1, {rows}) n")
+        server.query(f"CREATE TABLE goods AS {table}", database="shop")
+        pg_dump = server.programs / "pg_dump"
+        login = {"PGHOST": server.host, "PGPORT": str(server.port), "PGUSER": "postgres", "PGPASSWORD": server.password}
+        config = server.config(database="shop", globals=False)
+        yield _contest(folder, "pg_dump", f"{pg_dump} shop", "postgres", config, login)
+    with mariadb() as other:
+        other.run("CREATE DATABASE shop")
+        table = _TABLE.format(n="seq", text="seq", series=f"seq_1_to_{rows}")
+        other.run(f"CREATE TABLE goods AS {table}", database="shop")
+        dump = f"mariadb-dump --no-defaults --single-transaction --quick -u root -S {other.socket} shop"
+        yield _contest(folder, "mariadb-dump", dump, "mysql", other.config(database="shop", accounts=False), {})
+
+
+def _contest(folder: Path, name: str, dump: str, profile: str, config: dict[str, Any], env: dict[str, str]) -> Contest:
+    path, target = folder / f"{profile}.py", folder / "pickup"
+    plain = {key: value if isinstance(value, bool | int) else str(value) for key, value in config.items()}
+    path.write_text(_CONFIG.format(profile=profile, config=plain))
+    path.chmod(0o600)
+    limit = folder / "limit"
+    return Contest(
+        f"a database, {name}",
+        {f"{name} | zstd": Contestant(["sh", "-ec", f"{dump} | zstd -q -3 -T0 > {limit}"], env=env,
+                                      stored=lambda: limit.stat().st_size),
+         "Pickup": Contestant([*PICKUP, "-c", path, "-q"], stored=lambda: size_of(target),
+                              after=lambda: shutil.rmtree(target))},
+        [Goal("Pickup", f"{name} | zstd", 1.1)],
+    )  # fmt: skip
