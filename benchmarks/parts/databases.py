@@ -29,14 +29,14 @@ def databases(folder: Path, scale: float) -> Iterator[Contest]:
         server.query(f"CREATE TABLE goods AS {table}", database="shop")
         pg_dump = server.programs / "pg_dump"
         login = {"PGHOST": server.host, "PGPORT": str(server.port), "PGUSER": "postgres", "PGPASSWORD": server.password}
-        config = server.config(database="shop", globals=False)
+        config = server.config(database="shop")
         yield _contest(folder, "pg_dump", f"{pg_dump} shop", "postgres", config, login)
     with mariadb() as other:
         other.run("CREATE DATABASE shop")
         table = _TABLE.format(n="seq", text="seq", series=f"seq_1_to_{rows}")
         other.run(f"CREATE TABLE goods AS {table}", database="shop")
         dump = f"mariadb-dump --no-defaults --single-transaction --quick -u root -S {other.socket} shop"
-        yield _contest(folder, "mariadb-dump", dump, "mysql", other.config(database="shop", accounts=False), {})
+        yield _contest(folder, "mariadb-dump", dump, "mysql", other.config(database="shop"), {})
 
 
 def _contest(folder: Path, name: str, dump: str, profile: str, config: dict[str, Any], env: dict[str, str]) -> Contest:
@@ -50,6 +50,6 @@ def _contest(folder: Path, name: str, dump: str, profile: str, config: dict[str,
         {f"{name} | zstd": Contestant(["sh", "-ec", f"{dump} | zstd -q -3 -T0 > {limit}"], env=env,
                                       stored=lambda: limit.stat().st_size),
          "Pickup": Contestant([*PICKUP, "-c", path, "-q"], stored=lambda: size_of(target),
-                              after=lambda: shutil.rmtree(target))},
+                              after=lambda: shutil.rmtree(target / "bench"))},
         [Goal("Pickup", f"{name} | zstd", 1.1)],
     )  # fmt: skip

@@ -68,7 +68,7 @@ def _contestants(folder: Path) -> dict[str, Contestant]:
     tools = {
         "tar | zstd, same options": Contestant(shell(f"cd {folder}; {_TAR} source | {zstd}"), stored=kept("limit")),
         "tar | zstd": Contestant(shell(f"cd {folder}; tar -cf - source | {zstd}"), stored=kept("limit")),
-        "Pickup": Contestant([*PICKUP, "-c", folder / "config.py", "-q"], stored=kept("pickup"), after=gone("pickup")),
+        "Pickup": Contestant([*PICKUP, "-c", folder / "config.py", "-q"], stored=kept("pickup"), after=gone("pickup/bench")),
         "restic": Contestant(
             ["restic", "-q", "-r", folder / "restic", "backup", folder / "source"], stored=kept("restic"), env=_SECRET,
             before=prepared("restic", f"restic -q init -r {folder}/restic"),

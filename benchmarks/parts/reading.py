@@ -12,6 +12,7 @@ from pickup_core.artefact import folder_name
 from pickup_core.instructions import checksums
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFile, backup_id, encode
 from pickup_core.publish import mark_text
+from pickup_core.run import machine_digest
 
 _CONFIG = """
 CONFIG_VERSION = (1, 0)
@@ -84,7 +85,9 @@ def _make_backup(job: Path, started: datetime) -> None:
     others = [StoredFile("PICKUP.txt", len(mark), hashlib.sha256(mark).hexdigest())]
     sums = checksums([artefact, *others]).encode()
     others.append(StoredFile("SHA256SUMS", len(sums), hashlib.sha256(sums).hexdigest()))
-    manifest = encode(Manifest("1.0.0", "bench", "host", "0" * 16, name, started, started, (), (entry,), tuple(others)))
+    manifest = encode(
+        Manifest("1.0.0", "bench", "host", machine_digest(), name, started, started, (), (entry,), tuple(others))
+    )
     contents = {path: data, "PICKUP.txt": mark, "SHA256SUMS": sums, "manifest.json": manifest}
     for each, content in contents.items():
         (folder / each).write_bytes(content)

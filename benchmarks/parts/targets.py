@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.corpora import large
 from benchmarks.measuring import PICKUP, Contest, Contestant, Goal
-from tests.servers.ftpd import PASSWORD, USER, pyftpd, vsftpd
+from tests.servers.ftpd import PASSWORD, USER, vsftpd
 from tests.servers.s3 import ALL, BUCKET, SECRET, rclone_s3
 from tests.servers.sshd import SFTP, SHELL, Server, sshd
 
@@ -58,15 +58,14 @@ def ssh(folder: Path, scale: float) -> Iterator[Contest]:
 def uploads(folder: Path, scale: float) -> Iterator[Contest]:
     """Give contests of one large file by FTP, by FTP over TLS, and into an object store."""
     file = large(folder / "large", scale)
-    with pyftpd() as server:
+    with vsftpd(ssl_enable="NO") as server:
         there = server.folder / "place"
-        there.mkdir()
-        there.chmod(0o777)
-        address = f"ftp://localhost:{server.port}/place/"
+        address = f"ftp://localhost:{server.port}"
+        plain = {key: value for key, value in server.options(tls=False).items() if key != "ca_file"}
         yield Contest(
             "one large file by FTP",
-            {"curl -T": _shell(f"curl -sS -T {file} --user {USER}:{PASSWORD} {address}", _gone(there / "large")),
-             "Pickup": _put(folder, "ftp", server.options(), there, file)},
+            {"curl -T": _shell(f"curl -sS -T {file} --user {USER}:{PASSWORD} {address}", _gone(server.folder / "large")),
+             "Pickup": _put(folder, "ftp", plain, there, file)},
             [Goal("Pickup", "curl -T", 1.0)],
         )  # fmt: skip
     with vsftpd() as server:
@@ -81,10 +80,10 @@ def uploads(folder: Path, scale: float) -> Iterator[Contest]:
     with rclone_s3() as bucket:
         there = bucket.log_file.parent / "data" / BUCKET
         login = f"--s3-endpoint {bucket.endpoint} --s3-access-key-id {ALL} --s3-secret-access-key {shlex.quote(SECRET)}"
-        copy = f"rclone --config /dev/null {login} --s3-provider Other copyto {file} :s3:{BUCKET}/large"
+        copy = f"rclone --config /dev/null {login} --s3-provider Other copyto {file} :s3:{BUCKET}/large-$(date +%s%N)"
         yield Contest(
             "one large file into an object store",
-            {"rclone copyto": _shell(copy, _gone(there / "large")),
+            {"rclone copyto": _shell(copy, _cleared(there, "large-*")),
              "Pickup": _put(folder, "object_store", bucket.config("place"), there / "place", file)},
             [Goal("Pickup", "rclone copyto", 1.1)],
         )  # fmt: skip
@@ -101,7 +100,7 @@ def three(folder: Path, scale: float) -> Iterator[Contest]:
             dict(name="two", profile="folder", config=dict(path="two")),
             dict(name="far", profile="ssh", config=far),
         ]
-        clear = _gone(folder / "one", folder / "two", server.home(SHELL) / "place")
+        clear = _gone(folder / "one/bench", folder / "two/bench", server.home(SHELL) / "place/bench")
         runs = {}
         for name, staging, chosen in (("staged", "staging", targets), ("streamed", None, targets),
                                       *((f"{each['name']} alone", None, [each]) for each in targets)):  # fmt: skip
@@ -122,15 +121,15 @@ def three(folder: Path, scale: float) -> Iterator[Contest]:
 
 def _client(program: str, server: Server) -> str:
     known = f"-o UserKnownHostsFile={server.known_hosts}"
-    return f"{program} -F {server.folder}/ssh_config -P {server.port} -i {server.key} {known}"
+    return f"{program} -F /dev/null -P {server.port} -i {server.key} {known}"
 
 
 def _put(folder: Path, profile: str, config: dict[str, Any], there: Path, what: Path) -> Contestant:
     """Let Pickup bring a file or folder to a target, whose folder is emptied before."""
     path = folder / f"options-{next(_numbers)}.json"
     path.write_text(json.dumps(config, default=str))
-    command: list[str | Path] = [sys.executable, "-m", "benchmarks.put", profile, path, "new", what]
-    return Contestant(command, before=_gone(there / "new"), env={"PYTHONPATH": str(_ROOT)})
+    command: list[str | Path] = [sys.executable, "-m", "benchmarks.put", profile, path, what]
+    return Contestant(command, before=_cleared(there, "new-*"), env={"PYTHONPATH": str(_ROOT)})
 
 
 def _shell(text: str, before: Any) -> Contestant:
@@ -146,3 +145,10 @@ def _gone(*paths: Path) -> Any:
                 path.unlink(missing_ok=True)
 
     return remove
+
+
+def _cleared(folder: Path, pattern: str) -> Any:
+    def clear() -> None:
+        _gone(*folder.glob(pattern))()
+
+    return clear
