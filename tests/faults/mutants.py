@@ -526,9 +526,9 @@ MUTANTS = (
     Mutant(
         "staging-0755",
         "A staged folder is private from its first moment.",
-        "pickup_core/staging.py",
-        "        folder.mkdir(mode=0o700)\n",
-        "        folder.mkdir(mode=0o755)\n",
+        "pickup_core/trust.py",
+        "        folder.mkdir(mode=0o700, exist_ok=True)\n",
+        "        folder.mkdir(mode=0o755, exist_ok=True)\n",
         "tests/test_staging.py::test_everything_is_private_whatever_the_umask",
     ),
     Mutant(
