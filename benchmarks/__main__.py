@@ -27,7 +27,7 @@ PARTS: Mapping[str, Part] = {
 }  # fmt: skip
 DOCS = Path(__file__).resolve().parent.parent / "docs/explanation"
 _VERSIONS = ("tar --version", "zstd --version", "restic version", "borg --version", "duplicity --version",
-             "rsync --version", "rsnapshot version", "scp -V", "ssh -V", "curl --version", "rclone version",
+             "rsync --version", "rsnapshot version", "ssh -V", "curl --version", "rclone version",
              "pg_dump --version", "mariadb-dump --version")  # fmt: skip
 _MOST_MEBIBYTES = 120
 _BAR, _LINE, _LABEL, _WIDEST = 14, 20, 260, 460
@@ -53,6 +53,7 @@ def main() -> None:
                 for contest in PARTS[name](Path(folder), options.scale):
                     results.append((contest, contest.held(options.runs)))
                     print("\n".join(lines_of(*results[-1])), flush=True)
+    print(f"\ngoal: {memory_goal(results)}")
     if options.write:
         (DOCS / "figures.rst").write_text(page(results, options.runs, options.scale), encoding="utf-8")
         (DOCS / "figures.svg").write_text(plot(results), encoding="utf-8")
@@ -81,6 +82,13 @@ def goals_of(contest: Contest, found: Mapping[str, Figures]) -> list[str]:
     return said
 
 
+def memory_goal(results: Sequence[Result]) -> str:
+    """Say whether the goal for the memory of all works together was reached."""
+    most = max(figures.peak for _, found in results for name, figures in found.items() if name.startswith("Pickup"))
+    state = "reached" if most <= _MOST_MEBIBYTES else "not reached"
+    return f"peak memory of Pickup at most {_MOST_MEBIBYTES} MiB: {most:.0f}, {state}"
+
+
 def page(results: Sequence[Result], runs: int, scale: float) -> str:
     """Give the part of the docs that shows the figures."""
     parts = [f"Medians of {runs} runs with Pickup {__version__} on {datetime.now(timezone.utc):%Y-%m-%d}, {os.cpu_count()} cores, "
@@ -95,6 +103,7 @@ def page(results: Sequence[Result], runs: int, scale: float) -> str:
             rows += [f"   * - {name}", f"     - {figures.wall / first.wall:.2f}",
                      f"     - {figures.cpu / max(first.cpu, 0.001):.2f}", f"     - {figures.peak:.0f}", f"     - {stored}"]  # fmt: skip
         parts += ["\n".join(rows), *(f"Goal: {sentence}." for sentence in goals_of(contest, found))]
+    parts.append(f"Goal: {memory_goal(results)}.")
     parts.append("Versions: " + "; ".join(versions()) + ".")
     return "\n\n".join(parts) + "\n"
 
@@ -103,8 +112,7 @@ def versions() -> list[str]:
     """Give the first line of what each program that is there says of its version."""
     found = []
     for words in _VERSIONS:
-        program = words.split()[0]
-        if shutil.which(program) and program != "scp":
+        if shutil.which(words.split()[0]):
             done = subprocess.run(words.split(), capture_output=True, text=True, check=False)
             found.append((done.stdout or done.stderr).strip().splitlines()[0].strip())
     return found

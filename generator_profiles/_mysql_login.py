@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from generator_profiles._mysql_programs import Tool
-from pickup_core.api import PickupError, Secret, secret_file
+from pickup_core.api import PickupError, Secret, make_file, secret_file
 
 _SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")  # noqa: S108 - MySQL's default
 
@@ -93,7 +93,7 @@ def options_file(folder: Path, login: Login, tool: Tool) -> Iterator[Path]:
         said |= {f"ssl-{kind}": file for kind, file in login.certificates.items()}
     lines += [f"{name}={written(value)}" for name, value in said.items()]
     path = folder / "client.cnf"
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+    with open(make_file(path), "w", encoding="utf-8") as file:
         file.write("\n".join([*lines, ""]))
     try:
         yield path

@@ -46,6 +46,7 @@ from pickup_core.api import (
     Terms,
     failure,
     in_words,
+    make_file,
     other_user,
     others_may_write,
     output_of,
@@ -214,8 +215,7 @@ def _copied(database: Path, config: Config, folder: Path) -> Iterator[Readable]:
 
 def _load(stored: Stored, place: _Place, config: Config) -> None:
     with _private_folder(place, stored.size, _SHARED) as private:
-        content = os.open(private / "content.db", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(content, "wb") as file, stored.open() as stream:
+        with open(make_file(private / "content.db"), "wb") as file, stored.open() as stream:
             shutil.copyfileobj(stream, file, BLOCK)
         _hand_over(private, place.user)
         with _child("replace" if place.exists else "create", place, stored.size, config, private) as stream:

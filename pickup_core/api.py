@@ -20,7 +20,7 @@ from pickup_core.secret import Secret, secret_command, secret_credential, secret
 from pickup_core.ssh import ssh_command
 from pickup_core.store import BLOCK, Item, Store
 from pickup_core.system_user import acting_as, other_user
-from pickup_core.trust import make_folder, others_may_write, read_trusted, way_to
+from pickup_core.trust import make_file, make_folder, others_may_write, read_trusted, way_to
 from pickup_core.wording import in_words, names_in_words, short_line
 
 API_VERSION = (1, 0)
@@ -59,6 +59,7 @@ __all__ = [
     "feed",
     "in_words",
     "label_options",
+    "make_file",
     "make_folder",
     "names_in_words",
     "names_matching",

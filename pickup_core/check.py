@@ -6,10 +6,10 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pickup_core import __version__
 from pickup_core.catalogue import Catalogue
 from pickup_core.config import CONFIG_VERSION, Config
 from pickup_core.delivery import tell_pruned
@@ -18,12 +18,12 @@ from pickup_core.entries import GeneratorEntry, TargetEntry, chosen
 from pickup_core.errors import LockedError, NoRootError, PickupError, StoreError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
-from pickup_core.manifest import EntryRecord, Manifest, backup_id
+from pickup_core.manifest import EntryRecord, Manifest
 from pickup_core.memory import Memory
 from pickup_core.prune import clear_leftovers, prune
 from pickup_core.report import Report
 from pickup_core.room import needed_room, room_in
-from pickup_core.run import RunWish, machine_digest, warn_of_room
+from pickup_core.run import RunWish, draft_of, warn_of_room
 from pickup_core.staging import Staging
 from pickup_core.store import DryRun, Store
 from pickup_core.streams import Compressed
@@ -72,7 +72,7 @@ def dry_run(config: Config, wish: RunWish, report: Report) -> None:
     """
     assert config.job is not None
     generators, now = chosen(config.generators, wish.only), datetime.now(timezone.utc).replace(microsecond=0)
-    manifest = _expected(config, config.job, wish, generators, now)
+    manifest = _expected(config, wish, generators, now)
     sizes = History(config.state_folder, config.job).last_sizes()
     log.info("dry run of job %s: nothing is changed", config.job)
     _look_for_room(config, generators, report)
@@ -99,21 +99,11 @@ def _look_for_room(config: Config, generators: Sequence[GeneratorEntry], report:
     warn_of_room(room, needed_room([sizes.get(entry.label, {}) for entry in generators]), report)
 
 
-def _expected(config: Config, job: str, wish: RunWish, generators: Sequence[GeneratorEntry], now: datetime) -> Manifest:
+def _expected(config: Config, wish: RunWish, generators: Sequence[GeneratorEntry], now: datetime) -> Manifest:
     """Give the manifest of the backup that a run would make if all went well, without its artefacts."""
     states = [(entry, "ok" if entry in generators else "skipped") for entry in config.generators]
-    return Manifest(
-        pickup=__version__,
-        job=job,
-        host="",
-        machine=machine_digest(),
-        id=backup_id(now),
-        started=now,
-        finished=now,
-        only=wish.only,
-        entries=tuple(EntryRecord(entry.name, entry.profile, state) for entry, state in states),
-        others=(),
-    )
+    records = tuple(EntryRecord(entry.name, entry.profile, state) for entry, state in states)
+    return replace(draft_of(config, wish, now), entries=records)
 
 
 def _rehearse(target: TargetEntry, store: Store, config: Config, manifest: Manifest, report: Report) -> None:

@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import json
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -32,7 +31,7 @@ from pickup_core.restoring import restore_command
 from pickup_core.run import RunWish, machine_digest, run
 from pickup_core.session import Session, job_of, print_table
 from pickup_core.store import DryRun, Store
-from pickup_core.trust import make_folder
+from pickup_core.trust import make_file, make_folder
 
 log = logging.getLogger("pickup.commands")
 
@@ -181,9 +180,7 @@ def _init(session: Session) -> None:
         text = re.sub(r"(?m)^# JOB = .*$", f'JOB = "{job}"', text)
     try:
         make_folder(path.parent)
-        with open(
-            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="utf-8"
-        ) as file:
+        with open(make_file(path), "w", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
         if error.filename != str(path):

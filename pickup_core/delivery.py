@@ -26,7 +26,7 @@ from pickup_core.history import History
 from pickup_core.manifest import Manifest, encode
 from pickup_core.memory import Memory
 from pickup_core.prune import Pruned, clear_leftovers, prune
-from pickup_core.publish import PutFiles, mark_text, publish, put_folder
+from pickup_core.publish import PutFiles, from_folder, mark_text, publish
 from pickup_core.report import Report
 from pickup_core.retention import Policy
 from pickup_core.staging import Staging
@@ -40,7 +40,7 @@ log = logging.getLogger("pickup.delivery")
 class Delivery(ABC):
     """The way of a backup to its targets: files are added one by one in its `with`, and the manifest is the end of it.
 
-    All targets are served at once. One that fails costs itself, and one that is slow holds up no other.
+    All targets are served at once, and one that fails costs itself.
     """
 
     config: Config
@@ -99,7 +99,6 @@ class Delivery(ABC):
 
     def _told(self, manifest: Manifest, encoded: bytes) -> dict[str, Any]:
         """Tell where the backup is, and what to do about targets that lack it; give what the history should know."""
-        places = [self._places[target.name] for target in self.targets if target.name in self._places]
         there = [target.name for target in self.targets if target.name in self._places]
         for target in self.targets:
             if there and target.name not in there:
@@ -107,10 +106,10 @@ class Delivery(ABC):
                 log.log(self._levels[target.name], "%s: once it works again: %s", target.where, shlex.join(words))
         state = "complete" if manifest.is_complete else "partial"
         log.info("backup %s: %s, %s, stored at %d of %d targets", manifest.id, state, in_words(manifest.size),
-                 len(places), len(self.targets))  # fmt: skip
+                 len(there), len(self.targets))  # fmt: skip
         good = [entry for entry in manifest.entries if entry.status == "ok"]
         return {
-            "places": places,
+            "places": [self._places[name] for name in there],
             "sizes": {entry.label: {each.name: each.size for each in entry.artefacts} for entry in good},
             "uncompressed": {e.label: {each.name: each.uncompressed_size for each in e.artefacts} for e in good},
             "manifest": hashlib.sha256(encoded).hexdigest(),
@@ -132,7 +131,9 @@ class Delivery(ABC):
 
 @dataclass
 class Staged(Delivery):
-    """The files lie in the staging area until all are there. Where no target takes them, they are kept there."""
+    """The files lie in the staging area until all are there. A target that is slow holds up no other. Where none takes
+    the files, they are kept there.
+    """
 
     staging: Staging
 
@@ -145,7 +146,7 @@ class Staged(Delivery):
     def finish(self, manifest: Manifest) -> dict[str, Any]:
         encoded, job = encode(manifest), manifest.job
         self.write(MANIFEST_COPY, encoded)
-        put_files = put_folder(self.staging.backup, manifest, encoded)
+        put_files = from_folder(self.staging.backup, manifest, encoded)
         together({target.label: functools.partial(self._serve, target, put_files) for target in self.targets})
         if self._places:
             self.staging.discard_kept(job)
@@ -158,8 +159,8 @@ class Staged(Delivery):
 
 
 class Streamed(Delivery):
-    """The files go to all targets while they are made, and nowhere else. A target that drops out does not get the
-    backup; where all do, `NoTargetLeft` ends the making of it.
+    """The files go to all targets while they are made, and nowhere else. The slowest sets the pace. One that drops out
+    does not get the backup; where all do, `NoTargetLeft` ends the making of it.
     """
 
     def __enter__(self) -> "Streamed":

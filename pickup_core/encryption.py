@@ -19,7 +19,7 @@ from pickup_core.artefact import Readable, Writable
 from pickup_core.errors import ConfigError, DamageError, UsageError, raise_if_stopped
 from pickup_core.store import BLOCK
 from pickup_core.streams import compression_suffix
-from pickup_core.trust import read_trusted
+from pickup_core.trust import make_file, read_trusted
 from pickup_core.wording import printable, short_line
 
 _SUFFIX = ".age"
@@ -244,7 +244,7 @@ def make_identity(path: Path) -> str:
     identity = _library().x25519.Identity.generate()
     public = str(identity.to_public())
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = make_file(path)
     except FileExistsError:
         raise UsageError(f"{path} is there already, and what it opens would be lost") from None
     except OSError as error:

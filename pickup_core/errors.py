@@ -12,7 +12,7 @@
     |-- DamageError             what is stored is not what was stored; 6
     `-- RefusedError            restore refuses, because it would do harm; 6
     Stopped (BaseException)     a signal asked the run to end; 128 + its number
-    NoTargetLeft (BaseException)  nothing takes what a run still makes
+    NoTargetLeft (BaseException)  nobody takes what a run still makes
 
 Every message names the entry or the file, says what is, and ends with a hint where there is one.
 """

@@ -34,9 +34,6 @@ class _File:
     path: str
     content: bytes | None = None
 
-    def __len__(self) -> int:
-        return len(self.content or b"")
-
 
 @dataclass(frozen=True)
 class _End:
@@ -228,7 +225,7 @@ class Fanout:
         self.send(_Manifest(manifest, encoded))
 
     def withdraw(self) -> None:
-        """Give up the backup, but for targets that have all of it already."""
+        """Give up the backup, at all targets that are not done with it."""
         for channel in self._channels:
             channel.withdraw()
 
@@ -263,7 +260,9 @@ class _Sink:
 
 
 def _size_of(item: _Item) -> int:
-    return len(item) if isinstance(item, bytes | _File) else 0
+    """Give the bytes of content that an item brings."""
+    content = item.content if isinstance(item, _File) else item
+    return len(content) if isinstance(content, bytes) else 0
 
 
 def _call_on(store: Store) -> None:

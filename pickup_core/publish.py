@@ -1,4 +1,4 @@
-"""Publish: bring a backup from the staging area to a target, so that it is finished only when all of it is there."""
+"""Publish: bring a backup to a target, so that it is finished only when all of it is there."""
 
 import hashlib
 import io
@@ -36,7 +36,7 @@ PutFiles = Callable[[Store, str], tuple[Manifest, bytes]]
 """Puts the files of a backup into a folder of a store, and gives its manifest with the bytes of that."""
 
 
-def put_folder(folder: Path, manifest: Manifest, encoded: bytes) -> PutFiles:
+def from_folder(folder: Path, manifest: Manifest, encoded: bytes) -> PutFiles:
     """Give what puts the files of a backup that lie in a local folder."""
 
     def put_files(store: Store, path: str) -> tuple[Manifest, bytes]:

@@ -26,6 +26,7 @@ from pickup_core.patterns import search_expression
 from pickup_core.report import explained
 from pickup_core.spool import made_below, spool_in
 from pickup_core.streams import Bounded, decompressed, decompression_errors, transfer
+from pickup_core.trust import make_file
 from pickup_core.wording import counted, in_words
 
 _OTHERS = "--only restores other entries; pickup.py verify all shows which backups are whole"
@@ -170,8 +171,7 @@ def _unpack(
 
 def _write_uncompressed(artefact: StoredArtefact, file: Path, path: Path) -> None:
     suffix = stored_suffix(artefact.compression, bool(artefact.encryption))
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with uncompressed(artefact, file) as stream:
-        descriptor = os.open(path.with_name(path.name.removesuffix(suffix)), flags, 0o600)
+        descriptor = make_file(path.with_name(path.name.removesuffix(suffix)))
         with open(descriptor, "wb") as out:
             transfer(stream, out)

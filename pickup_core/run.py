@@ -62,7 +62,7 @@ def run(config: Config, wish: RunWish, report: Report) -> None:
             report.warn(f"job {config.job}", f"the clock stands before the last backup, {last}")
         history.add("start", backup=backup_id(started), only=wish.only)
         log.info("job %s, backup %s", config.job, backup_id(started))
-        draft = _draft(config, wish, started)
+        draft = draft_of(config, wish, started)
         if not config.streams:
             sizes = history.last_sizes()
             warn_of_room(staging.room(), needed_room([sizes.get(entry.label, {}) for entry in generators]), report)
@@ -74,7 +74,8 @@ def run(config: Config, wish: RunWish, report: Report) -> None:
                 try:
                     facts |= _delivered(delivery, generators, staging, note)
                 except NoTargetLeft:
-                    report.fail(where, "no target took the backup, so the run is given up")
+                    what = "no target took the backup, so the run is given up"
+                    report.fail(where, f"{what}\nHint: pickup.py check asks each of them")
         history.add("run", exit=report.exit_code, seconds=int((_now() - started).total_seconds()), **facts)
 
 
@@ -133,7 +134,7 @@ def warn_of_room(room: Room, needed: int, report: Report) -> None:
         report.warn("staging area", f"{sentence}\nHint: make room, or see MIN_FREE and STAGING_AREA in the config")
 
 
-def _draft(config: Config, wish: RunWish, started: datetime) -> Manifest:
+def draft_of(config: Config, wish: RunWish, started: datetime) -> Manifest:
     """Give the manifest of a backup that holds nothing yet."""
     assert config.job is not None
     return Manifest(

@@ -20,7 +20,7 @@ from pickup_core.artefact import STAGING_MARK
 from pickup_core.errors import ConfigError, PickupError
 from pickup_core.removal import remove_folder, temporary_folder
 from pickup_core.room import Reserve, Room, room_in
-from pickup_core.trust import make_folder, private_folder
+from pickup_core.trust import make_file, make_folder, private_folder
 
 _CHECK_EVERY = 8 * 1024 * 1024
 _LEFTOVER_AGE = 3600
@@ -121,8 +121,7 @@ class StagedFile:
 
     def __enter__(self) -> "StagedFile":
         make_folder(self.path.parent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(self.path, flags, 0o600)
+        self._descriptor = make_file(self.path)
         return self
 
     def write(self, data: bytes) -> int:

@@ -164,3 +164,11 @@ def make_folder(folder: Path) -> None:
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def make_file(path: Path) -> int:
+    """Make a new file for us alone, and give its descriptor, to be written to. Follows no link.
+
+    Raises `FileExistsError` where there is something, and any other `OSError` of open(2).
+    """
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

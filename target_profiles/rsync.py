@@ -42,6 +42,7 @@ from pickup_core.api import (
     Store,
     StoreError,
     Terms,
+    make_file,
     make_folder,
     output_of,
     remote_path,
@@ -169,8 +170,7 @@ class Target(Store):
         with self._spool() as spool:
             file = spool / path
             make_folder(file.parent)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            with open(os.open(file, flags, 0o600), "wb") as spooled:
+            with open(make_file(file), "wb") as spooled:
                 shutil.copyfileobj(stream, spooled, BLOCK)
             self._send(spool, [path])
 

@@ -21,7 +21,7 @@ from pickup_core.artefact import Readable
 from pickup_core.entries import TargetEntry
 from pickup_core.instructions import checksums, restore_text
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFile, backup_id, encode
-from pickup_core.publish import mark_text, publish, put_folder
+from pickup_core.publish import from_folder, mark_text, publish
 from pickup_core.store import BLOCK, Item, Store, walk
 from tests.servers.running import not_for_this_user
 
@@ -84,7 +84,7 @@ def make_backup(
 
 def store_backup(store: Store, made: Made, read_back: bool = False) -> None:
     job, name = made.manifest.job, made.manifest.id
-    put_files = put_folder(made.folder, made.manifest, made.encoded)
+    put_files = from_folder(made.folder, made.manifest, made.encoded)
     publish(store, job, name, mark_text(job, name), put_files, read_back)
 
 

@@ -292,13 +292,19 @@ class AppendOnly(PartKeeping):
         raise PermissionError(13, "Permission denied")
 
 
-def test_what_is_given_up_and_may_not_be_deleted_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    served = Served(AppendOnly())
+def served_with_a_failure(store: Store) -> Served:
+    """Let a target take a file that is given up, and another one after it."""
+    served = Served(store)
     with streaming(served) as out:
         with suppress(OSError):
             write_and_fail(out, MUCH)
         out.write("last", b"2")
         finish(out, [served])
+    return served
+
+
+def test_what_is_given_up_and_may_not_be_deleted_is_told() -> None:
+    served = served_with_a_failure(AppendOnly())
     assert files_of(served) == {"folder/www/a": bytes(MUCH), "last": b"2"}
     [sentence] = served.channel.remains
     assert sentence == (
@@ -314,12 +320,7 @@ class NoDelete(MemoryStore):
 
 def test_where_nothing_is_left_nothing_is_deleted() -> None:
     """T19: as at an object store, where a part is no object."""
-    served = Served(NoDelete())
-    with streaming(served) as out:
-        with suppress(OSError):
-            write_and_fail(out, MUCH)
-        out.write("last", b"2")
-        finish(out, [served])
+    served = served_with_a_failure(NoDelete())
     assert files_of(served) == {"last": b"2"}
     assert served.channel.remains == []
 

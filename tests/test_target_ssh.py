@@ -129,16 +129,21 @@ def test_of_two_that_put_one_file_one_wins(server: Server, target: Store, user: 
         assert content(target, f"web01/{number}") == winner.encode() * 100_000
 
 
+def script_with(folder: Path, shell: str, program: str, text: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run the script that stores a file, with a program of ours in place of one that it calls."""
+    (folder / "root").mkdir()
+    (folder / program).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / program).chmod(0o755)
+    return subprocess.run(
+        [shell, "-c", _script("root", "web01/file", 0)], cwd=folder, env={"PATH": f"{folder}:{os.environ['PATH']}"},
+        input=b"ours", capture_output=True, check=False, timeout=20,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_a_file_that_appears_in_the_last_moment_is_not_overwritten(tmp_path: Path, shell: str) -> None:
     """T7: the script itself, in which mkdir is one that makes the file too."""
-    (tmp_path / "root").mkdir()
-    (tmp_path / "mkdir").write_text('#!/bin/sh\n/bin/mkdir "$@"\nprintf theirs > root/web01/file\n')
-    (tmp_path / "mkdir").chmod(0o755)
-    done = subprocess.run(
-        [shell, "-c", _script("root", "web01/file", 0)], cwd=tmp_path, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        input=b"ours", capture_output=True, check=False, timeout=20,
-    )  # fmt: skip
+    done = script_with(tmp_path, shell, "mkdir", '/bin/mkdir "$@"\nprintf theirs > root/web01/file')
     assert done.returncode != 0
     assert done.stdout == b""
     assert (tmp_path / "root/web01/file").read_text() == "theirs"
@@ -147,15 +152,9 @@ def test_a_file_that_appears_in_the_last_moment_is_not_overwritten(tmp_path: Pat
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_a_file_and_its_folder_are_synced_and_it_is_no_file_before(tmp_path: Path, shell: str) -> None:
     """K6, S2: the script itself, in which sync is one that fails."""
-    (tmp_path / "root").mkdir()
-    (tmp_path / "sync").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > synced\nexit 1\n')
-    (tmp_path / "sync").chmod(0o755)
-    done = subprocess.run(
-        [shell, "-c", _script("root", "web01/file", 0)], cwd=tmp_path, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        input=b"ours", capture_output=True, check=False, timeout=20,
-    )  # fmt: skip
+    done = script_with(tmp_path, shell, "sync", 'printf "%s\\n" "$@" > synced\nexit 1')
     assert done.returncode == 1
-    assert {"./root/web01/file", "./root/web01", "./root"} == set((tmp_path / "synced").read_text().split())
+    assert (tmp_path / "synced").read_text().split() == ["./root/web01/file", "./root/web01", "./root"]
 
 
 @BOTH

@@ -9,35 +9,27 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 from pickup_core import secret
 from pickup_core.secret import redact
 
 OURS = ("pickup_core", "generator_profiles", "target_profiles")
-_INDIFFERENT = (
-    "subprocess",
-    "io",
-    "os",
-    "pathlib",
-    "pathlib._local",
-    "pathlib._abc",
-    "tempfile",
-    "shutil",
-    "contextlib",
-    "functools",
-    __name__,
-)
+_PYTHONS = ("contextlib", "functools", "io", "os", "pathlib", "shutil", "subprocess", "tempfile")
 
 
 def _is_ours() -> bool:
     """Tell whether a module of Pickup makes the call, itself or through one of Python's own."""
     frame = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__") in _INDIFFERENT:
-        frame = frame.f_back  # type: ignore[assignment]
-    return frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in OURS
+    while (name := str(frame.f_globals.get("__name__"))) == __name__ or name.partition(".")[0] in _PYTHONS:
+        if frame.f_back is None:
+            return False
+        frame = frame.f_back
+    return name.partition(".")[0] in OURS
 
 
 _started_with: list[str] = []
@@ -98,18 +90,11 @@ def watched() -> Iterator[None]:
             see(file, os.fstat(opened.fileno()))
         return opened
 
-    replaced: list[tuple[Any, str, Callable[..., Any], Callable[..., Any]]] = [
-        (os, "open", watched_open, real_open),
-        (os, "mkdir", watched_mkdir, real_mkdir),
-        (builtins, "open", watched_builtin, real_builtin),
-        (io, "open", watched_builtin, real_builtin),
-    ]
-    for module, name, new, _ in replaced:
-        setattr(module, name, new)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", watched_open)
+        patch.setattr(os, "mkdir", watched_mkdir)
+        for module in (builtins, io):
+            patch.setattr(module, "open", watched_builtin)
         yield
-    finally:
-        for module, name, _, real in replaced:
-            setattr(module, name, real)
     assert not made_open, f"open to others (I7): {made_open}"
     assert not _started_with, f"secrets in the arguments of programs (I6): {_started_with}"

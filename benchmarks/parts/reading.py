@@ -1,6 +1,5 @@
 """What reads backups: verify, list and prune; and how long it takes to start."""
 
-import hashlib
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -8,11 +7,11 @@ from pathlib import Path
 
 from benchmarks.corpora import large
 from benchmarks.measuring import PICKUP, Contest, Contestant, Goal
-from pickup_core.artefact import folder_name
-from pickup_core.instructions import checksums
-from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFile, backup_id, encode
+from pickup_core.catalogue import MARK_FILE
+from pickup_core.manifest import backup_id
 from pickup_core.publish import mark_text
 from pickup_core.run import machine_digest
+from tests.places import make_backup
 
 _CONFIG = """
 CONFIG_VERSION = (1, 0)
@@ -75,20 +74,8 @@ def _config(folder: Path, policy: str) -> Path:
 
 def _make_backup(job: Path, started: datetime) -> None:
     """Write a small finished backup as a run leaves it."""
-    name, data = backup_id(started), b"1\n"
-    folder = job / name
-    path = f"command/{folder_name('it')}/output"
-    (folder / path).parent.mkdir(parents=True)
-    artefact = StoredArtefact(path, len(data), hashlib.sha256(data).hexdigest(), "output", len(data), "none")
-    entry = EntryRecord("it", "command", "ok", (artefact,))
-    mark = mark_text("bench", name)
-    others = [StoredFile("PICKUP.txt", len(mark), hashlib.sha256(mark).hexdigest())]
-    sums = checksums([artefact, *others]).encode()
-    others.append(StoredFile("SHA256SUMS", len(sums), hashlib.sha256(sums).hexdigest()))
-    manifest = encode(
-        Manifest("1.0.0", "bench", "host", machine_digest(), name, started, started, (), (entry,), tuple(others))
+    made = make_backup(
+        job / backup_id(started), started, {"command/it": b"1\n"}, job=job.name, machine=machine_digest()
     )
-    contents = {path: data, "PICKUP.txt": mark, "SHA256SUMS": sums, "manifest.json": manifest}
-    for each, content in contents.items():
-        (folder / each).write_bytes(content)
-    (job / f"{name}.json").write_bytes(manifest)
+    (made.folder / MARK_FILE).write_bytes(mark_text(job.name, made.manifest.id))
+    (job / f"{made.manifest.id}.json").write_bytes(made.encoded)

@@ -5,7 +5,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,7 @@ def ssh(folder: Path, scale: float) -> Iterator[Contest]:
     for number in range(int(_ARTEFACTS * scale) or 1):
         (small / f"{number:04d}").write_bytes(os.urandom(4096))
     with sshd() as server:
-        for user, most in ((SHELL, 0.85), (SFTP, 1.25)):
-            to = {"with a shell": SHELL, "with SFTP alone": SFTP}
-            how = next(name for name, each in to.items() if each == user)
+        for user, how, most in ((SHELL, "with a shell", 0.85), (SFTP, "with SFTP alone", 1.25)):
             there = server.home(user)
             yield Contest(
                 f"one large file over SSH, {how}",
@@ -132,11 +130,11 @@ def _put(folder: Path, profile: str, config: dict[str, Any], there: Path, what: 
     return Contestant(command, before=_cleared(there, "new-*"), env={"PYTHONPATH": str(_ROOT)})
 
 
-def _shell(text: str, before: Any) -> Contestant:
+def _shell(text: str, before: Callable[[], None]) -> Contestant:
     return Contestant(["sh", "-ec", text], before=before)
 
 
-def _gone(*paths: Path) -> Any:
+def _gone(*paths: Path) -> Callable[[], None]:
     def remove() -> None:
         for path in paths:
             if path.is_dir():
@@ -147,7 +145,7 @@ def _gone(*paths: Path) -> Any:
     return remove
 
 
-def _cleared(folder: Path, pattern: str) -> Any:
+def _cleared(folder: Path, pattern: str) -> Callable[[], None]:
     def clear() -> None:
         _gone(*folder.glob(pattern))()
 

@@ -59,14 +59,6 @@ class Target(folder.Target):
 
 
 @pytest.fixture
-def seed() -> int:
-    """Give the seed of this test's random moments; `PICKUP_SEED` repeats one."""
-    seed = int(os.environ.get("PICKUP_SEED", random.SystemRandom().randrange(1 << 32)))
-    print(f"PICKUP_SEED={seed}")
-    return seed
-
-
-@pytest.fixture
 def two_by_two(site: Site) -> Site:
     """A site with two generators and two targets, one of them with a retention policy, and four backups at both."""
     return _prepared(site)

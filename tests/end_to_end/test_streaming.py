@@ -98,6 +98,10 @@ ENTRIES: list[dict[str, Any]] = [
 ]
 
 
+OTHERS = ["PICKUP.txt", "pickup/config.py", "RESTORE.txt", "SHA256SUMS"]
+"""What stands beside the artefacts of a backup, and is of one night."""
+
+
 def told(site: Site, name: str) -> dict[str, Any]:
     """Give the manifest of a backup, without what is of one night."""
     [manifest] = (site.backups / JOB).glob(f"{name}*.json")
@@ -106,13 +110,12 @@ def told(site: Site, name: str) -> dict[str, Any]:
     assert found.pop("id") == name
     nights = {key: found.pop(key) for key in ("started", "finished")}
     assert all(nights.values())
-    others = [
-        each
-        for each in found["others"]
-        if each["path"] in ("pickup/config.py", "RESTORE.txt", "SHA256SUMS", "PICKUP.txt")
-    ]
-    assert len(others) == len(found.pop("others"))
+    assert [each["path"] for each in found.pop("others")] == OTHERS
     return found
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_same_config_gives_the_same_backup_with_a_staging_area_and_without(varied: Site) -> None:
@@ -121,18 +124,14 @@ def test_the_same_config_gives_the_same_backup_with_a_staging_area_and_without(v
     streams(varied, *ENTRIES)
     streamed = varied.backup(status=2)
     assert told(varied, streamed) == told(varied, staged)
-    files = {
-        name: {
-            path.relative_to(varied.backups / JOB / name).as_posix(): path.read_bytes()
-            for path in (varied.backups / JOB / name).rglob("*")
-            if path.is_file()
-            and path.name not in ("manifest.json", "config.py", "RESTORE.txt", "SHA256SUMS", "PICKUP.txt")
-        }
-        for name in (staged, streamed)
-    }
-    assert len(files[staged]) == 7
-    assert files[streamed] == files[staged]
-    texts = [(varied.backups / JOB / name / "RESTORE.txt").read_text().replace(name, "NAME") for name in files]
+    folders = [varied.backups / JOB / name for name in (staged, streamed)]
+    artefacts = [
+        {path: data for path, data in contents_of(folder).items() if path not in (*OTHERS, "manifest.json")}
+        for folder in folders
+    ]
+    assert len(artefacts[0]) == 7
+    assert artefacts[1] == artefacts[0]
+    texts = [(folder / "RESTORE.txt").read_text().replace(folder.name, "NAME") for folder in folders]
     assert len({re.sub(r"\d\d:\d\d:\d\d UTC", "TIME", text) for text in texts}) == 1
     varied.run("verify", "all", "--deep")
     to = varied.restored(streamed)
@@ -307,7 +306,10 @@ def test_where_no_target_is_left_the_run_ends_at_once(site: Site) -> None:
         "ERROR: TARGETS[0] 'one' ",
         "ERROR: TARGETS[1] 'two' ",
     ]
-    assert lines[2:] == [f"ERROR: job {JOB}: no target took the backup, so the run is given up"]
+    assert lines[2:] == [
+        f"ERROR: job {JOB}: no target took the backup, so the run is given up",
+        "Hint: pickup.py check asks each of them",
+    ]
     assert (site.folder / "after").exists()
     assert site.history()[-1]["exit"] == 2
     assert site.processes() == []
@@ -321,23 +323,25 @@ def test_an_optional_target_that_is_not_there_costs_nothing(site: Site) -> None:
 
 
 def test_a_server_that_stops_answering_holds_the_others_up_for_so_long_as_the_entry_says(site: Site) -> None:
+    """T3: the others are done while it still hangs; and it drops out, though it answers again later."""
     with sshd() as server:
-        config = plain(server.config(path="place", timeout=4))
-        far = {"name": "far", "profile": "ssh", "config": config, "stall": 0.5}
-        streams(
-            site,
-            command_entry("seq", "9"),
-            shell_entry(f"{IN_STEPS} head -c 30000000 /dev/urandom"),
-            targets=[far, target_entry()],
-        )
-
+        far = {"name": "far", "profile": "ssh", "config": plain(server.config(path="place")), "stall": 0.5}
+        long = shell_entry(f"{IN_STEPS} head -c 30000000 /dev/urandom")
+        streams(site, command_entry("seq", "9"), long, targets=[far, target_entry()])
         process = site.start("-q")
         go_on_until(site, "middle")
-        for pid in server.children():
+        hanging = server.children()
+        for pid in hanging:
             os.kill(pid, signal.SIGSTOP)
-        result = go_on(site, process)
+        for step in STEPS:
+            (site.folder / f"after-{step}").touch()
+        wait_until(lambda: list(site.backups.glob(f"{JOB}/*.json")), "the other target has the backup", 15)
+        for pid in hanging:
+            os.kill(pid, signal.SIGCONT)
+        result = site.finish(process)
     assert result.status == 2, result
-    assert result.err.startswith("ERROR: TARGETS[0] 'far' (ssh): "), result
+    what = "has taken nothing for 0.5 seconds, and drops out"
+    assert result.err.startswith(f"ERROR: TARGETS[0] 'far' (ssh): {what}\nHint: see stall in the entry\n"), result
     assert site.run("verify", "--target", "disk", "--json").json[0]["status"] == "whole"
 
 

@@ -51,7 +51,7 @@ def faults() -> list[Fault]:
 
 
 def ids_in_tests() -> Iterator[tuple[str, set[str]]]:
-    """Give each test with the ids that its docstring, or that of its class, names."""
+    """Give each test with the ids that its docstring names."""
     for path in sorted(TESTS.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):

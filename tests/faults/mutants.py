@@ -518,9 +518,9 @@ MUTANTS = (
     Mutant(
         "staging-0644",
         "A staged file is private from its first moment.",
-        "pickup_core/staging.py",
-        "flags, 0o600)",
-        "flags, 0o644)",
+        "pickup_core/trust.py",
+        "os.O_CLOEXEC, 0o600)",
+        "os.O_CLOEXEC, 0o644)",
         "tests/test_staging.py::test_everything_is_private_whatever_the_umask",
     ),
     Mutant(
@@ -534,7 +534,7 @@ MUTANTS = (
     Mutant(
         "staging-overwrites",
         "A staged file is never overwritten.",
-        "pickup_core/staging.py",
+        "pickup_core/trust.py",
         "os.O_WRONLY | os.O_CREAT | os.O_EXCL |",
         "os.O_WRONLY | os.O_CREAT |",
         "tests/test_staging.py::test_a_file_is_never_overwritten",

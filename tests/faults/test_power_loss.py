@@ -437,14 +437,6 @@ def cuts(
             disk.do(recording.steps[done])
 
 
-@pytest.fixture
-def seed() -> int:
-    """Give the seed of this test's random states; `PICKUP_SEED` repeats one."""
-    seed = int(os.environ.get("PICKUP_SEED", random.SystemRandom().randrange(1 << 32)))
-    print(f"PICKUP_SEED={seed}")
-    return seed
-
-
 def first_cut(
     recording: Recording, without: Collection[int], kinds: Collection[str], start: int | None = None
 ) -> Cut | None:

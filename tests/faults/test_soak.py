@@ -3,7 +3,6 @@
 import gc
 import hashlib
 import io
-import os
 import random
 import resource
 import sys
@@ -48,14 +47,6 @@ FOREIGN = {
     f"{JOB}/2010-01-01T000000Z/holiday.jpg": b"3",
     f"{JOB}/2010-01-01T000000Z.txt": b"4",
 }
-
-
-@pytest.fixture
-def seed() -> int:
-    """Give the seed of this test's faults; `PICKUP_SEED` repeats one."""
-    seed = int(os.environ.get("PICKUP_SEED", random.SystemRandom().randrange(1 << 32)))
-    print(f"PICKUP_SEED={seed}")
-    return seed
 
 
 class Breaking(Interrupted):

@@ -3,8 +3,6 @@ runs, faults, jumps of the clock, damage, deletions and the things of others.
 """
 
 import contextlib
-import os
-import random
 from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
@@ -44,14 +42,6 @@ FOREIGN = ("notes.txt", "2010-01-01/file", "{name}/holiday.jpg", "{name}.txt", "
 
 labels = st.sampled_from(LABELS)
 moments = st.sampled_from(FAULTS)
-
-
-@pytest.fixture
-def seed() -> int:
-    """Give the seed of this test's examples; `PICKUP_SEED` repeats one."""
-    seed = int(os.environ.get("PICKUP_SEED", random.SystemRandom().randrange(1 << 32)))
-    print(f"PICKUP_SEED={seed}")
-    return seed
 
 
 class Place(RuleBasedStateMachine):
