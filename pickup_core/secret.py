@@ -28,11 +28,12 @@ _SPEAKING_NAME = re.compile(
     re.IGNORECASE,
 )
 _SPEAKING_PLACE = re.compile(
-    r"\w+://[^/\s:@]*:(?P<address>[^/\s@]+)@"
+    r"\b\w+://[^/\s:@]*:(?P<address>[^/\s@]+)@"
     r"|(?:\A|(?<=[\s;]))-u\s+\w+:(?P<login>[^\s'\"]+)"
     r"|Authorization:\s*\w+\s+(?P<header>[^\s'\"]+)"
     r"|[?&](?:token|key|secret|password|sig)=(?P<query>[^&\s'\"]+)"
-    r"|--[\w-]*(?:password|passwd|passphrase|secret|token|api-?key)(?:=|\s+)['\"]?(?P<option>[^\s'\"-][^\s'\"]*)"
+    r"|(?<![\w-])--[\w-]*(?:password|passwd|passphrase|secret|token|api-?key)"
+    r"(?:=|\s+)['\"]?(?P<option>[^\s'\"-][^\s'\"]*)"
     r"|\b\w*(?:password|passwd|passphrase|(?-i:PASS|PWD|SECRET|TOKEN|_KEY))=['\"]?(?P<variable>[^\s'\"]+)",
     re.IGNORECASE,
 )

@@ -298,7 +298,7 @@ def test_where_no_target_is_left_the_run_ends_at_once(site: Site) -> None:
     site.fill()
     broken = [target_entry(f"file/{name}", name=name) for name in ("one", "two")]
     (site.folder / "file").write_text("no folder can be made below this")
-    site.configure([shell_entry("yes; echo never"), folder_entry()], broken, STAGING_AREA=None,
+    site.configure([shell_entry("cat /dev/urandom; echo never"), folder_entry()], broken, STAGING_AREA=None,
                    head="from pathlib import Path\nAFTER = lambda: Path(__file__).with_name('after').touch()\n")  # fmt: skip
     result = site.run("-q", status=2)
     lines = result.err.splitlines()
