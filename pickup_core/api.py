@@ -18,7 +18,7 @@ from pickup_core.patterns import expression, names_matching
 from pickup_core.process import Output, Terms, failure, feed, output_of, require_program, text_of
 from pickup_core.secret import Secret, secret_command, secret_credential, secret_env, secret_file
 from pickup_core.ssh import ssh_command
-from pickup_core.store import BLOCK, Item, Store
+from pickup_core.store import BLOCK, Item, Store, files_in
 from pickup_core.system_user import acting_as, other_user
 from pickup_core.trust import make_file, make_folder, others_may_write, read_trusted, way_to
 from pickup_core.wording import in_words, names_in_words, short_line
@@ -57,6 +57,7 @@ __all__ = [
     "expression",
     "failure",
     "feed",
+    "files_in",
     "in_words",
     "label_options",
     "make_file",

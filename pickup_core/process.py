@@ -10,6 +10,7 @@ import re
 import select
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from pickup_core.store import BLOCK
 __all__ = ["Output", "Terms", "failure", "feed", "output_of", "require_program", "text_of"]
 
 _LONGEST_END = 4096
+_LET_FILL = 0.001  # seconds: a pipe of 1 MiB is not full by then, and reading a little at a time takes a processor
 
 Command = Sequence[str | Path]
 Judge = Callable[[int, Sequence[str]], Judgement]
@@ -107,6 +109,7 @@ class Output:
         self._children: list[Child] = []
         self._at_end = False
         self._last = b""
+        self._is_fast = False
         self.judgement = Judgement()
         self.succeeded = False
         """True once the `with` was left without an error."""
@@ -129,9 +132,12 @@ class Output:
         """Give up to `size` bytes, none at the end. Raises `ProcessError` where nothing comes for too long."""
         if self._at_end:
             return b""
+        if self._is_fast:
+            time.sleep(_LET_FILL)
         self._deadline.wait(self._stream, select.POLLIN, f"{self._children[-1].name} wrote nothing")
         data = os.read(self._stream.fileno(), size if size > 0 else BLOCK)
         self._at_end = not data
+        self._is_fast = 0 < len(data) < BLOCK // 4
         self._last = (self._last + data[-_LONGEST_END:])[-_LONGEST_END:]
         return data
 

@@ -90,8 +90,8 @@ class Shaped(Store):
         self._again(lambda: self._store.commit(path, data), lambda: self._store.delete(path))
 
     def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
-        """Store the files of a folder: in one call where the place can do that, and else one by one, over as many
-        connections as the store may have.
+        """Store the files of a folder: those in one call for which the place has a faster way, and the others one by
+        one, over as many connections as the store may have.
         """
         there = set(without)
 
@@ -100,15 +100,17 @@ class Shaped(Store):
             there.update(self._whole(folder, path))
             return len(there) > before
 
-        if self._pace is None and type(self._store).put_folder is not Store.put_folder:
-            self._again(lambda: self._store.put_folder(folder, path, there), go_on)
-        elif self._store.connections == 1:
-            super().put_folder(folder, path, there)
-        else:
-            self._put_at_once([each for each in files_in(folder) if each[0] not in there], path)
+        files = [each for each in files_in(folder) if each[0] not in there]
+        if self._pace is None and self._store.bulk:
+            alone = [(name, file) for name, file in files if file.stat().st_size > self._store.bulk]
+            if len(alone) < len(files):
+                without = {name for name, _ in alone}
+                self._again(lambda: self._store.put_folder(folder, path, there | without), go_on)
+            files = alone
+        self._put_one_by_one(files, path)
 
-    def _put_at_once(self, files: list[tuple[str, Path]], path: str) -> None:
-        """Store files over several connections, the largest first. The first failure ends all of them."""
+    def _put_one_by_one(self, files: list[tuple[str, Path]], path: str) -> None:
+        """Store files, the largest first, over as many connections as there may be. The first failure ends all."""
         left = iter(sorted(files, key=lambda each: -each[1].stat().st_size))  # each takes the next one
 
         def work(store: Store) -> None:

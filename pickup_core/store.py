@@ -19,6 +19,7 @@ What must be true, whatever the place:
 
 import hashlib
 import io
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
@@ -60,6 +61,10 @@ class Store(ABC):
     """True where the store itself sends and reads no more than `bandwidth` KiB a second."""
     bandwidth: int | None = None
     """What the entry's key says."""
+    bulk = 0
+    """How many bytes a file may have so that `put_folder` brings it there faster than `put`, which can go on within a
+    file.
+    """
     connections = 1
     """Over how many connections at a time a backup's files are stored: each has a store of its own."""
 
@@ -127,7 +132,7 @@ class Store(ABC):
 
     def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
         """Store all regular files below a local folder, as `put` would one by one, but for those `without` which it
-        goes: their names, relative to the folder, are there already.
+        goes, by their names relative to the folder.
         """
         for name, file in files_in(folder):
             if name not in without:
@@ -145,7 +150,9 @@ class Store(ABC):
 
 def files_in(folder: Path) -> list[tuple[str, Path]]:
     """Give each regular file below a local folder: its path relative to that, and itself."""
-    return [(file.relative_to(folder).as_posix(), file) for file in sorted(folder.rglob("*")) if file.is_file()]
+    start = len(os.fspath(folder)) + 1
+    paths = sorted(os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return [(path[start:], Path(path)) for path in paths if os.path.isfile(path)]
 
 
 def walk(store: Store, folder: str, levels: int = _LEVELS) -> Iterator[tuple[str, int]]:

@@ -15,9 +15,10 @@ from target_profiles._ssh_session import CLOSED, Session, quoted
 
 _READY = b"ready\n"
 _NO_STATUS = -1  # paramiko's word for it
-_PACKET = 32 * 1024  # what an SSH server takes at a time
-_FSYNC = "fsync@openssh.com"
-_EXTENDED = 200  # SSH_FXP_EXTENDED of the SFTP protocol
+PACKET = 32 * 1024
+"""What an SSH server takes at a time, in bytes."""
+EXTENDED, FSYNC = 200, "fsync@openssh.com"
+"""SSH_FXP_EXTENDED of the SFTP protocol, and an extension of OpenSSH."""
 
 
 def write_by_shell(session: Session, root: str, path: str, stream: Readable, there: int) -> int:
@@ -80,7 +81,7 @@ def _send(channel: Any, block: bytes) -> bool:
     view = memoryview(block)
     try:
         while view:
-            view = view[channel.send(view[:_PACKET]) :]
+            view = view[channel.send(view[:PACKET]) :]
     except OSError as error:
         if str(error) != CLOSED:
             raise
@@ -108,7 +109,7 @@ def write_by_sftp(session: Session, root: str, path: str, stream: Readable, ther
     with session.asking(path):
         if session.is_openssh:
             with session.patient(there + size):
-                session.sftp._request(_EXTENDED, _FSYNC, file.handle)  # noqa: SLF001 - there is no public call
+                session.sftp._request(EXTENDED, FSYNC, file.handle)  # noqa: SLF001 - there is no public call
         file.close()
     return size
 

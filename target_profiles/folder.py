@@ -16,6 +16,7 @@ are hard links from there, not copies; two targets never share one file.
 import io
 import os
 import stat
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -38,6 +39,7 @@ class Config(Options):
 
 class Target(Store):
     config: Config
+    bulk = sys.maxsize
 
     @property
     def place(self) -> str:

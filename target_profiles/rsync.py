@@ -23,6 +23,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ from pickup_core.api import (
     Store,
     StoreError,
     Terms,
+    files_in,
     make_file,
     make_folder,
     output_of,
@@ -146,6 +148,7 @@ class Target(Store):
     config: Config
     takes_streams = False
     keeps_bandwidth = True
+    bulk = sys.maxsize
 
     @property
     def place(self) -> str:
@@ -175,13 +178,13 @@ class Target(Store):
             self._send(spool, [path])
 
     def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
-        files = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+        names = [name for name, _ in files_in(folder) if name not in without]
         with self._spool() as spool:
             link = spool / path
             make_folder(link.parent)
             link.symlink_to(folder.absolute())  # so that the folders above are made too, and nothing is copied
             left_out = [f"--exclude=/{path}/{name}" for name in without]
-            self._send(spool, [f"{path}/{name}" for name in files if name not in without], [*_GOING_ON, *left_out])
+            self._send(spool, [f"{path}/{name}" for name in names], [*_GOING_ON, *left_out])
 
     @contextmanager
     def get(self, path: str) -> Iterator[Readable]:

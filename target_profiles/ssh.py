@@ -21,17 +21,18 @@ import errno
 import posixpath
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from pickup_core.api import Item, Options, Readable, Secret, Store, StoreError, remote_path
+from pickup_core.api import BLOCK, Item, Options, Readable, Secret, Store, StoreError, files_in, remote_path
 from target_profiles._ssh_login import Login
 from target_profiles._ssh_reading import Reading
 from target_profiles._ssh_session import Session, quoted
+from target_profiles._ssh_together import write_together
 from target_profiles._ssh_writing import make_folders, write_by_sftp, write_by_shell
 
 API_VERSION = (1, 0)
@@ -81,6 +82,7 @@ class Config(Options):
 
 class Target(Store):
     config: Config
+    bulk = BLOCK
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -118,6 +120,15 @@ class Target(Store):
             with session.asking(path):
                 there = self._size_of(session, path)
             self._write(session, path, stream, there)
+
+    def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
+        files = [each for each in files_in(folder) if each[0] not in without]
+        small = [(name, file) for name, file in files if file.stat().st_size <= self.bulk]
+        with self._connected() as session:
+            if small and session.is_openssh:
+                write_together(session, self.config.path, [(f"{path}/{name}", file) for name, file in small])
+                without = {*without, *(name for name, _ in small)}
+        super().put_folder(folder, path, without)
 
     def get(self, path: str) -> AbstractContextManager[Readable]:
         with self._asking(path) as session:

@@ -148,6 +148,8 @@ CHANGING = ("put", "commit", "put_folder", "delete", "create_root")
 class Watched(Store):
     """Hands every call on to another store, and notes it in `calls` as method and path."""
 
+    bulk = sys.maxsize
+
     def __init__(self, store: Store) -> None:
         super().__init__(store.config)
         self.store = store

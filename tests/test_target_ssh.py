@@ -28,10 +28,23 @@ from pickup_core.shaping import Shaped
 from pickup_core.store import BLOCK, Item, Store
 from pickup_core.verify import verify
 from target_profiles import folder
+from target_profiles._ssh_session import Session
 from target_profiles._ssh_writing import _script
 from target_profiles.ssh import Config, Target
 from tests.builders import tells
-from tests.places import JOB, MACHINE, NIGHT, Watched, content, make_backup, put, store_backup, store_nights, tree
+from tests.places import (
+    JOB,
+    MACHINE,
+    NIGHT,
+    Watched,
+    content,
+    make_backup,
+    put,
+    store_backup,
+    store_nights,
+    tree,
+    write_files,
+)  # fmt: skip
 from tests.servers.proxy import cutting_proxy
 from tests.servers.running import free_port
 from tests.servers.sshd import APPENDING, LYING, PASSWORD, SFTP, SHELL, Server, fingerprint, make_key, sshd
@@ -458,6 +471,76 @@ def test_nothing_is_deleted_through_a_link_and_links_are_none_of_ours(
     target.delete("web01")
     assert target.listdir() == []
     assert (outside / "file").read_text() == "outside"
+
+
+# Many small files
+
+
+MANY = {f"{number % 7}/{number}": bytes([number % 256]) * (number * 97 % 5000) for number in range(250)}
+SIZES = {"none": b"", "packet": b"p" * 32768, "block": b"b" * BLOCK, "more": b"m" * (BLOCK + 1)}
+
+
+@BOTH
+@pytest.mark.parametrize("is_openssh", [True, False])
+def test_small_files_go_together_and_are_what_they_were(
+    server: Server, target: Target, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_openssh: bool
+) -> None:
+    """I7, K6: where the server is another one than OpenSSH they go one by one."""
+    opened: list[str] = []
+    monkeypatch.setattr(Session, "is_openssh", is_openssh)
+    monkeypatch.setattr(Target, "put", _noting(Target.put, opened))
+    target.put_folder(write_files(tmp_path / "local", MANY | SIZES), "web01/id", ["5/5"])
+    expected = {f"web01/id/{name}": data for name, data in (MANY | SIZES).items() if name != "5/5"}
+    assert tree(target) == expected
+    assert set(opened) == ({"web01/id/more"} if is_openssh else expected.keys())
+    modes = {path.is_dir(): stat.S_IMODE(path.lstat().st_mode) for path in root_of(server, target, user).rglob("*")}
+    assert modes == {True: 0o700, False: 0o600}
+
+
+def _noting(put: Callable[..., None], noted: list[str]) -> Callable[..., None]:
+    def noting(self: Target, path: str, stream: Any) -> None:
+        noted.append(path)
+        put(self, path, stream)
+
+    return noting
+
+
+@BOTH
+def test_small_files_that_were_stored_are_not_sent_again(
+    server: Server, target: Target, user: str, tmp_path: Path
+) -> None:
+    """T2: what the cut file was at is sent anew, and what comes after it."""
+    local, size = write_files(tmp_path / "local", MANY), sum(map(len, MANY.values()))
+    for cut_after in range(0, size, size // 6):
+        with cutting_proxy(server.port, cut_after, upwards=True, times=1) as proxy:
+            options = {**target.config.__dict__, "fingerprint": server.fingerprint, "port": proxy.port}
+            with Shaped(Target(Config(**options)), "ssh/nas", 1) as shaped:
+                shaped.put_folder(local, f"web01/{cut_after}")
+            assert proxy.cuts == 1
+            assert proxy.passed_up < size * 1.7
+        assert {name: content(target, f"web01/{cut_after}/{name}") for name in MANY} == MANY
+
+
+@BOTH
+def test_small_files_for_which_there_is_no_place_are_told(
+    server: Server, target: Target, user: str, tmp_path: Path
+) -> None:
+    """T19, T4"""
+    local = write_files(tmp_path / "local", MANY)
+    put(target, "web01/id/PICKUP.txt", b"mark")
+    (root_of(server, target, user) / "web01/id").chmod(0o500)
+    with pytest.raises((StoreError, PermissionError), match="web01/id/0"):
+        target.put_folder(local, "web01/id")
+    (tmp_path / "local/1").rename(tmp_path / "flat")
+    with pytest.raises((StoreError, PermissionError), match="web01/id/1"):
+        target.put_folder(tmp_path / "flat", "web01/id")
+    files = {str(number): os.urandom(100_000) for number in range(100)}
+    with target_at(server, user, path=f"small/place{next(_numbers)}") as small:
+        small.create_root()
+        with pytest.raises(StoreError, match=r"web01/id/.*the server says: Failure") as caught:
+            small.put_folder(write_files(tmp_path / "more", files), "web01/id")
+        assert "disk full" in str(caught.value)
+        small.delete("web01")
 
 
 # Connections that break off, and servers that say nothing
