@@ -8,17 +8,19 @@ exception of the stream passes as it is.
 import errno
 import posixpath
 import stat
+from collections import deque
 from typing import Any
 
 from pickup_core.api import BLOCK, Readable, StoreError, UnreachableError
+from target_profiles._ssh_requests import Requests
 from target_profiles._ssh_session import CLOSED, Session, quoted
 
 _READY = b"ready\n"
 _NO_STATUS = -1  # paramiko's word for it
 PACKET = 32 * 1024
-"""What an SSH server takes at a time, in bytes."""
-EXTENDED, FSYNC = 200, "fsync@openssh.com"
-"""SSH_FXP_EXTENDED of the SFTP protocol, and an extension of OpenSSH."""
+"""How many bytes every SFTP server takes in one request."""
+_OPENSSH_PACKET = 128 * 1024  # which takes up to 256 KiB
+_ON_THE_WAY = 8 * 2**20  # bytes
 
 
 def write_by_shell(session: Session, root: str, path: str, stream: Readable, there: int) -> int:
@@ -78,10 +80,8 @@ def _not_made(session: Session, root: str, path: str, said: str) -> Exception:
 
 def _send(channel: Any, block: bytes) -> bool:
     """Send a block; tell whether the script still takes what is sent: it may have ended, or the connection."""
-    view = memoryview(block)
     try:
-        while view:
-            view = view[channel.send(view[:PACKET]) :]
+        channel.sendall(memoryview(block))
     except OSError as error:
         if str(error) != CLOSED:
             raise
@@ -99,17 +99,22 @@ def write_by_sftp(session: Session, root: str, path: str, stream: Readable, ther
             file = _made(session, root, path)
         if stat.S_IMODE(file.stat().st_mode or 0) != 0o600:  # while it is empty; some accounts may not do it
             file.chmod(0o600)
-    size, block = 0, stream.read(BLOCK)
-    while block:
-        following = stream.read(BLOCK)
+    requests, size, packet = Requests(session.sftp), 0, _OPENSSH_PACKET if session.is_openssh else PACKET
+    writing: deque[int] = deque()
+    while block := stream.read(BLOCK):
         with session.asking(path):
-            file.set_pipelined(bool(following))  # the last write waits for the answers to all before it
-            file.write(block)
-        size, block = size + len(block), following
+            with requests.at_once():
+                for start in range(0, len(block), packet):
+                    writing.append(requests.write(file.handle, there + size + start, block[start : start + packet]))
+            while len(writing) * packet > _ON_THE_WAY:
+                requests.answer(writing.popleft())
+        size += len(block)
     with session.asking(path):
+        for number in writing:
+            requests.answer(number)
         if session.is_openssh:
             with session.patient(there + size):
-                session.sftp._request(EXTENDED, FSYNC, file.handle)  # noqa: SLF001 - there is no public call
+                requests.answer(requests.sync(file.handle))
         file.close()
     return size
 
@@ -128,10 +133,15 @@ def _new_file(session: Session, root: str, path: str) -> Any:
     place = posixpath.join(root, path)
     try:
         return session.sftp.open(place, "wx", 0)
-    except OSError as error:  # SFTP has no word for a name that is taken
-        if error.errno is None and session.status_of(place):
-            raise FileExistsError(errno.EEXIST, "exists already", path) from error
-        raise
+    except OSError as error:
+        raise taken(session, root, path, error) from None
+
+
+def taken(session: Session, root: str, path: str, error: OSError) -> OSError:
+    """Give what a file that could not be made has to raise: SFTP has no word for a name that is taken."""
+    if error.errno is None and session.status_of(posixpath.join(root, path)):
+        return FileExistsError(errno.EEXIST, "exists already", path)
+    return error
 
 
 def make_folders(session: Session, path: str, above: str = "") -> None:
