@@ -24,7 +24,8 @@ from pickup_core.store import BLOCK
 __all__ = ["Output", "Terms", "failure", "feed", "output_of", "require_program", "text_of"]
 
 _LONGEST_END = 4096
-_LET_FILL = 0.001  # seconds: a pipe of 1 MiB is not full by then, and reading a little at a time takes a processor
+_FEW = 8  # reads in a row that gave little: the next ones wait, for reading a little at a time takes a processor
+_LET_FILL = 0.001  # seconds, in which a pipe of 1 MiB does not get full
 
 Command = Sequence[str | Path]
 Judge = Callable[[int, Sequence[str]], Judgement]
@@ -109,7 +110,7 @@ class Output:
         self._children: list[Child] = []
         self._at_end = False
         self._last = b""
-        self._is_fast = False
+        self._small_reads = 0
         self.judgement = Judgement()
         self.succeeded = False
         """True once the `with` was left without an error."""
@@ -132,12 +133,12 @@ class Output:
         """Give up to `size` bytes, none at the end. Raises `ProcessError` where nothing comes for too long."""
         if self._at_end:
             return b""
-        if self._is_fast:
+        if self._small_reads > _FEW:
             time.sleep(_LET_FILL)
         self._deadline.wait(self._stream, select.POLLIN, f"{self._children[-1].name} wrote nothing")
         data = os.read(self._stream.fileno(), size if size > 0 else BLOCK)
         self._at_end = not data
-        self._is_fast = 0 < len(data) < BLOCK // 4
+        self._small_reads = self._small_reads + 1 if len(data) < BLOCK // 4 else 0
         self._last = (self._last + data[-_LONGEST_END:])[-_LONGEST_END:]
         return data
 

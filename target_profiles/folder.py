@@ -17,7 +17,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import cast
@@ -27,6 +27,7 @@ from pickup_core.api import BLOCK, Item, NoRootError, Options, Readable, Store, 
 API_VERSION = (1, 0)
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MANY, _SYNCS = 16, 8  # files, and how many are synced at a time
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -80,9 +81,12 @@ class Target(Store):
         for parent, _, names in os.walk(folder):
             below = Path(parent).relative_to(folder)
             with self._folder(f"{path}/{below.as_posix()}".removesuffix("/."), create=True) as there:
-                for name in sorted(names):
-                    if (below / name).as_posix() not in without:
-                        _link_or_copy(os.path.join(parent, name), there, name, self.config.path / path / below / name)
+                wanted = [name for name in sorted(names) if (below / name).as_posix() not in without]
+                linked = [name for name in wanted if _is_linked(os.path.join(parent, name), there, name)]
+                _sync_all(linked, there)
+                for name in sorted({*wanted} - {*linked}):
+                    with open(os.path.join(parent, name), "rb") as stream:
+                        _write(there, name, stream, self.config.path / path / below / name)
                 os.fsync(there)
 
     def get(self, path: str) -> AbstractContextManager[Readable]:
@@ -178,23 +182,31 @@ def _naming(place: Path) -> Iterator[None]:
         raise
 
 
-def _link_or_copy(source: str, folder: int, name: str, place: Path) -> None:
-    """Bring a local file into a folder: as a hard link where that gives a private file of our own, else as a copy."""
+def _is_linked(source: str, folder: int, name: str) -> bool:
+    """Make a hard link of a local file in a folder; tell whether that gave a private file of our own."""
     try:
         os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
     except OSError:  # another file system, or one that has no links
-        linked = False
+        return False
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    # A third link is another target's, and one disk error would hit both.
+    is_linked = status.st_nlink == 2 and status.st_mode == stat.S_IFREG | 0o600
+    if not is_linked:
+        os.unlink(name, dir_fd=folder)
+    return is_linked
+
+
+def _sync_all(names: Sequence[str], folder: int) -> None:
+    """Let files reach the disk. Many are asked for together: a file system writes those in a tenth of the time."""
+    if len(names) < _MANY:
+        for name in names:
+            _sync(name, folder)
     else:
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        # A third link is another target's, and one disk error would hit both.
-        linked = status.st_nlink == 2 and status.st_mode == stat.S_IFREG | 0o600
-        if not linked:
-            os.unlink(name, dir_fd=folder)
-    if linked:
-        _sync(name, folder)
-    else:
-        with open(source, "rb") as stream:
-            _write(folder, name, stream, place)
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(_SYNCS) as threads:
+            for _ in threads.map(lambda name: _sync(name, folder), names):
+                pass
 
 
 def _sync(path: str | Path, folder: int | None = None) -> None:

@@ -1,6 +1,7 @@
 """The folder target: the contract of all targets, and what a file system adds to it."""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -389,7 +390,7 @@ IN_PLACE = """
 import sys
 from pathlib import Path
 from target_profiles.folder import Config, Target
-from tests.places import make_backup, put, store_backup
+from tests.places import make_backup, put, store_backup, write_files
 
 made = make_backup(Path(sys.argv[1], "made"))
 with Target(Config(path=Path(sys.argv[2], "new/place"))) as target:
@@ -414,9 +415,13 @@ def traced(tmp_path: Path, action: str, staging: Path, place: Path) -> list[tupl
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    calls = []
+    calls, begun = [], dict[str, str]()
     for line in log.read_text().splitlines():
-        found = CALL.match(line)
+        thread, _, rest = line.partition(" ")
+        if rest.endswith("<unfinished ...>"):  # another thread's line stands between
+            begun[thread] = line.removesuffix("<unfinished ...>")
+            continue
+        found = CALL.match(re.sub(r".*<\.\.\. \w+ resumed>", lambda _, thread=thread: begun.pop(thread), line))
         if not found or found[3].startswith("-1"):
             continue
         name, arguments = found[1], found[2]
@@ -480,7 +485,8 @@ def test_everything_is_on_the_disk_before_the_manifest_has_its_name(tmp_path: Pa
 @pytest.mark.parametrize(
     "action",
     ['put(target, "web01/deep/er/file", b"1")', 'put(target, "file", b"1")', 'target.commit("web01/x.keep", b"1")',
-     'target.put_folder(made.folder, "web01/id")', 'put(target, "web01/file", b"1"); target.delete("web01/file")'],
+     'target.put_folder(made.folder, "web01/id")', 'put(target, "web01/file", b"1"); target.delete("web01/file")',
+     'target.put_folder(write_files(made.folder / "many", dict.fromkeys(map(str, range(40)), b"1")), "web01/id")'],
 )  # fmt: skip
 def test_what_has_returned_is_on_the_disk(tmp_path: Path, action: str) -> None:
     """K6"""
@@ -493,6 +499,23 @@ def test_what_has_returned_is_on_the_disk(tmp_path: Path, action: str) -> None:
             disk.unsynced = {(where, name) for where, name in disk.unsynced if not name.startswith(".")}
     assert disk.created
     assert disk.unsynced == set()
+
+
+def test_one_of_many_that_cannot_be_synced_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3"""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as area, target_at(Path(area) / "place") as target:
+        target.create_root()
+        local = write_files(Path(area) / "local", dict.fromkeys(map(str, range(40)), b"1"))
+        bad, real = (local / "33").stat().st_ino, os.fsync
+
+        def sync(descriptor: int) -> None:
+            if os.fstat(descriptor).st_ino == bad:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            real(descriptor)
+
+        monkeypatch.setattr(os, "fsync", sync)
+        with pytest.raises(OSError, match="Input/output error"):
+            target.put_folder(local, "web01/id")
 
 
 def test_a_reader_sees_a_manifest_as_a_whole_or_not_at_all(target: Store) -> None:

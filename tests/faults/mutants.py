@@ -58,8 +58,8 @@ MUTANTS = (
         "fsync-link-dropped",
         "A staged file that becomes a hard link is synced too.",
         "target_profiles/folder.py",
-        "        _sync(name, folder)\n",
-        "        pass\n",
+        "_sync_all(linked, there)\n",
+        "pass\n",
         "tests/test_target_folder.py::test_everything_is_on_the_disk_before_the_manifest_has_its_name[/var/tmp]",
     ),
     Mutant(
