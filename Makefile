@@ -27,16 +27,15 @@ test: $(VENV)/.installed-test test-packages  ## run the tests; PYTEST_ARGS="-k n
 test-long: $(VENV)/.installed-test test-packages  ## run the tests that take minutes: 100,000 files, 2 GB, killed at every step
 	$(run) pytest -n auto -m slow --timeout=1200 $(PYTEST_ARGS)
 
-test-pythons: $(VENV)/bin/python  ## run the tests that meet the library and the system on every other Python that is here
-	@set -e; tested=$$($(VENV)/bin/python $(minor)); \
-	for python in $(PYTHON) $(wildcard $(HOME)/.pyenv/versions/3.1?.*/bin/python); do \
-		$(is_new_enough) || continue; \
-		version=$$("$$python" $(minor)); \
-		case " $$tested " in *" $$version "*) continue;; esac; \
-		tested="$$tested $$version"; \
+test-pythons: $(VENV)/bin/python  ## run the tests that meet the library and the system on the oldest and newest other Python that is here
+	@set -e; others=$$(for python in $(PYTHON) $(wildcard $(HOME)/.pyenv/versions/3.1?.*/bin/python); do \
+		if $(is_new_enough); then echo "$$("$$python" $(minor)) $$python"; fi; \
+	done | sort -V -u -k 1,1 | sed "/^$$($(VENV)/bin/python $(minor)) /d" | sed -n '1p;$$p' | uniq); \
+	echo "$$others" | while read -r version python; do \
+		[ "$$version" ] || continue; \
 		echo "Python $$version:"; \
 		$(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON="$$python" \
-			PYTEST_ARGS='$(OTHER_PYTHON_TESTS) $(PYTEST_ARGS)'; \
+			PYTEST_ARGS='$(OTHER_PYTHON_TESTS) $(PYTEST_ARGS)' < /dev/null; \
 	done
 
 mutants: $(VENV)/.installed-test test-packages  ## break each rule of the code once, and see the test that notices; MUTANTS="name ..." chooses some
