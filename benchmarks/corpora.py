@@ -11,6 +11,10 @@ def _words(chance: random.Random) -> list[bytes]:
     return [bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz", k=chance.randint(2, 9))) for _ in range(3000)]
 
 
+def _text(chance: random.Random, words: list[bytes], size: int) -> bytes:
+    return b" ".join(chance.choices(words, k=size // 6))[:size]
+
+
 def many(folder: Path, scale: float) -> Path:
     """Make 100,000 text-like files of 1 to 8 KiB, 250 in a folder."""
     chance = random.Random(1)  # noqa: S311 - the same files every time are the point
@@ -19,7 +23,7 @@ def many(folder: Path, scale: float) -> Path:
         parent = folder / f"{number // 250:04d}"
         parent.mkdir(parents=True, exist_ok=True)
         size = chance.randint(1024, 8192)
-        (parent / f"{number:06d}.txt").write_bytes(b" ".join(chance.choices(words, k=size // 6))[:size])
+        (parent / f"{number:06d}.txt").write_bytes(_text(chance, words, size))
     return folder
 
 
@@ -46,3 +50,21 @@ def large(path: Path, scale: float) -> Path:
         for _ in range(max(1, int(1024 * scale))):
             file.write(chance.randbytes(2**20))
     return path
+
+
+def small_files(folder: Path, count: int) -> Path:
+    """Make so many files of 4 KiB that cannot be compressed."""
+    chance = random.Random(4)  # noqa: S311
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number:04d}").write_bytes(chance.randbytes(4096))
+    return folder
+
+
+def change(folder: Path, every: int) -> None:
+    """Write other words, of the same size, into one file of so many."""
+    chance = random.Random(5)  # noqa: S311
+    words = _words(chance)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file())[::every]:
+        size = path.stat().st_size
+        path.write_bytes(_text(chance, words, size))

@@ -1,11 +1,11 @@
 """Dumps of databases through Pickup, beside the bare pipeline of the dump program and zstd."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import PICKUP, Contest, Contestant, Goal, size_of
+from benchmarks.measuring import PICKUP, Contest, Contestant, Goal, private, shell, size_of
 from tests.servers.mariadb import mariadb
 from tests.servers.postgres import postgres_server
 
@@ -20,7 +20,7 @@ STAGING_AREA, LOG_FOLDER, STATE_FOLDER, MIN_FREE = "staging", "state", "state", 
 """
 
 
-def databases(folder: Path, scale: float) -> Iterator[Contest]:
+def databases(folder: Path, scale: float) -> Generator[Contest, None, None]:
     """Give a contest for PostgreSQL and one for MariaDB, each with about 435 MB of SQL."""
     rows = int(_ROWS * scale)
     with postgres_server() as server:
@@ -40,16 +40,14 @@ def databases(folder: Path, scale: float) -> Iterator[Contest]:
 
 
 def _contest(folder: Path, name: str, dump: str, profile: str, config: dict[str, Any], env: dict[str, str]) -> Contest:
-    path, target = folder / f"{profile}.py", folder / "pickup"
+    target = folder / "pickup"
     plain = {key: value if isinstance(value, bool | int) else str(value) for key, value in config.items()}
-    path.write_text(_CONFIG.format(profile=profile, config=plain))
-    path.chmod(0o600)
+    path = private(folder / f"{profile}.py", _CONFIG.format(profile=profile, config=plain))
     limit = folder / "limit"
     return Contest(
         f"a database, {name}",
-        {f"{name} | zstd": Contestant(["sh", "-ec", f"{dump} | zstd -q -3 -T0 > {limit}"], env=env,
-                                      stored=lambda: limit.stat().st_size),
+        {f"{name} | zstd": Contestant(shell(f"{dump} | zstd -q -3 -T0 > {limit}"), env=env, stored=lambda: size_of(limit)),
          "Pickup": Contestant([*PICKUP, "-c", path, "-q"], stored=lambda: size_of(target),
                               after=lambda: shutil.rmtree(target / "bench"))},
-        [Goal("Pickup", f"{name} | zstd", 1.1)],
+        [Goal("Pickup", 1.1, f"{name} | zstd")],
     )  # fmt: skip

@@ -1,23 +1,21 @@
-"""Bringing data to targets: over SSH, by FTP, into an object store, and to three places at once."""
+"""Bringing data to targets: by FTP, into an object store, and to three places at once."""
 
 import json
-import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from benchmarks.corpora import large
-from benchmarks.measuring import PICKUP, Contest, Contestant, Goal
+from benchmarks.measuring import PICKUP, Contest, Contestant, Goal, private, shell
 from tests.servers.ftpd import PASSWORD, USER, vsftpd
 from tests.servers.s3 import ALL, BUCKET, SECRET, rclone_s3
-from tests.servers.sshd import SFTP, SHELL, Server, sshd
+from tests.servers.sshd import SHELL, sshd
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
-_ARTEFACTS = 1000
 _numbers = count()
 _CONFIG = """
 CONFIG_VERSION = (1, 0)
@@ -29,31 +27,7 @@ STAGING_AREA, LOG_FOLDER, STATE_FOLDER, MIN_FREE = {staging!r}, "state", "state"
 """
 
 
-def ssh(folder: Path, scale: float) -> Iterator[Contest]:
-    """Give contests of one large file, and of many small ones, with a shell on the other side and with SFTP alone."""
-    file, small = large(folder / "large", scale), folder / "small"
-    small.mkdir()
-    for number in range(int(_ARTEFACTS * scale) or 1):
-        (small / f"{number:04d}").write_bytes(os.urandom(4096))
-    with sshd() as server:
-        for user, how, most in ((SHELL, "with a shell", 0.85), (SFTP, "with SFTP alone", 1.25)):
-            there = server.home(user)
-            yield Contest(
-                f"one large file over SSH, {how}",
-                {"scp": _shell(f"{_client('scp', server)} {file} {user}@127.0.0.1:large", _gone(there / "large")),
-                 "Pickup": _put(folder, "ssh", server.config(user, path="place"), there / "place", file)},
-                [Goal("Pickup", "scp", most)],
-            )  # fmt: skip
-            batch = f"printf 'put -r {small} copied\\n' | {_client('sftp', server)} -q -b - {user}@127.0.0.1"
-            yield Contest(
-                f"{len(list(small.iterdir()))} files of 4 KiB over SSH, {how}",
-                {"sftp put -r": _shell(batch, _gone(there / "copied")),
-                 "Pickup": _put(folder, "ssh", server.config(user, path="place"), there / "place", small)},
-                [Goal("Pickup", "sftp put -r", 1.5)],
-            )  # fmt: skip
-
-
-def uploads(folder: Path, scale: float) -> Iterator[Contest]:
+def uploads(folder: Path, scale: float) -> Generator[Contest, None, None]:
     """Give contests of one large file by FTP, by FTP over TLS, and into an object store."""
     file = large(folder / "large", scale)
     with vsftpd(ssl_enable="NO") as server:
@@ -62,18 +36,18 @@ def uploads(folder: Path, scale: float) -> Iterator[Contest]:
         plain = {key: value for key, value in server.options(tls=False).items() if key != "ca_file"}
         yield Contest(
             "one large file by FTP",
-            {"curl -T": _shell(f"curl -sS -T {file} --user {USER}:{PASSWORD} {address}", _gone(server.folder / "large")),
-             "Pickup": _put(folder, "ftp", plain, there, file)},
-            [Goal("Pickup", "curl -T", 1.0)],
+            {"curl -T": _curl(file, address, server.folder),
+             "Pickup": put(folder, "ftp", plain, there, file)},
+            [Goal("Pickup", 1.0, "curl -T")],
         )  # fmt: skip
     with vsftpd() as server:
         there = server.folder / "place"
         address = f"--ssl-reqd --cacert {server.certificate} ftp://localhost:{server.port}"
         yield Contest(
             "one large file by FTP over TLS",
-            {"curl -T": _shell(f"curl -sS -T {file} --user {USER}:{PASSWORD} {address}", _gone(server.folder / "large")),
-             "Pickup": _put(folder, "ftp", server.options(), there, file)},
-            [Goal("Pickup", "curl -T", 0.9)],
+            {"curl -T": _curl(file, address, server.folder),
+             "Pickup": put(folder, "ftp", server.options(), there, file)},
+            [Goal("Pickup", 0.9, "curl -T")],
         )  # fmt: skip
     with rclone_s3() as bucket:
         there = bucket.log_file.parent / "data" / BUCKET
@@ -81,13 +55,18 @@ def uploads(folder: Path, scale: float) -> Iterator[Contest]:
         copy = f"rclone --config /dev/null {login} --s3-provider Other copyto {file} :s3:{BUCKET}/large-$(date +%s%N)"
         yield Contest(
             "one large file into an object store",
-            {"rclone copyto": _shell(copy, _cleared(there, "large-*")),
-             "Pickup": _put(folder, "object_store", bucket.config("place"), there / "place", file)},
-            [Goal("Pickup", "rclone copyto", 1.1)],
+            {"rclone copyto": Contestant(shell(copy), before=cleared(there, "large-*")),
+             "Pickup": put(folder, "object_store", bucket.config("place"), there / "place", file)},
+            [Goal("Pickup", 1.1, "rclone copyto")],
         )  # fmt: skip
 
 
-def three(folder: Path, scale: float) -> Iterator[Contest]:
+def _curl(file: Path, address: str, there: Path) -> Contestant:
+    command = shell(f"curl -sS -T {file} --user {USER}:{PASSWORD} {address}")
+    return Contestant(command, before=gone(there / file.name))
+
+
+def three(folder: Path, scale: float) -> Generator[Contest, None, None]:
     """Give the contest of three targets: one after another, all at once, and all at once without a staging area."""
     large(folder / "large", scale)
     with sshd() as server:
@@ -98,43 +77,35 @@ def three(folder: Path, scale: float) -> Iterator[Contest]:
             dict(name="two", profile="folder", config=dict(path="two")),
             dict(name="far", profile="ssh", config=far),
         ]
-        clear = _gone(folder / "one/bench", folder / "two/bench", server.home(SHELL) / "place/bench")
+        clear = gone(folder / "one/bench", folder / "two/bench", server.home(SHELL) / "place/bench")
         runs = {}
         for name, staging, chosen in (("staged", "staging", targets), ("streamed", None, targets),
                                       *((f"{each['name']} alone", None, [each]) for each in targets)):  # fmt: skip
-            path = folder / f"config-{next(_numbers)}.py"
-            path.write_text(_CONFIG.format(folder=folder, targets=chosen, staging=staging))
-            path.chmod(0o600)
+            text = _CONFIG.format(folder=folder, targets=chosen, staging=staging)
+            path = private(folder / f"config-{next(_numbers)}.py", text)
             runs[name] = [*PICKUP, "-c", str(path), "-q"]
         in_turn = "; ".join(shlex.join(runs[f"{name} alone"]) for name in ("one", "two", "far"))
         yield Contest(
             "three targets",
             {"the slowest alone": Contestant(runs["far alone"], before=clear),
-             "one after another": Contestant(["sh", "-ec", in_turn], before=clear),
+             "one after another": Contestant(shell(in_turn), before=clear),
              "Pickup, staged": Contestant(runs["staged"], before=clear),
              "Pickup, streamed": Contestant(runs["streamed"], before=clear)},
-            [Goal("Pickup, staged", "one after another", 0.6), Goal("Pickup, streamed", "the slowest alone", 1.15)],
+            [Goal("Pickup, staged", 0.6, "one after another"), Goal("Pickup, streamed", 1.15, "the slowest alone")],
         )  # fmt: skip
 
 
-def _client(program: str, server: Server) -> str:
-    known = f"-o UserKnownHostsFile={server.known_hosts}"
-    return f"{program} -F /dev/null -P {server.port} -i {server.key} {known}"
-
-
-def _put(folder: Path, profile: str, config: dict[str, Any], there: Path, what: Path) -> Contestant:
+def put(folder: Path, profile: str, config: dict[str, Any], there: Path, what: Path) -> Contestant:
     """Let Pickup bring a file or folder to a target, whose folder is emptied before."""
     path = folder / f"options-{next(_numbers)}.json"
     path.write_text(json.dumps(config, default=str))
     command: list[str | Path] = [sys.executable, "-m", "benchmarks.put", profile, path, what]
-    return Contestant(command, before=_cleared(there, "new-*"), env={"PYTHONPATH": str(_ROOT)})
+    return Contestant(command, before=cleared(there, "new-*"), env={"PYTHONPATH": str(_ROOT)})
 
 
-def _shell(text: str, before: Callable[[], None]) -> Contestant:
-    return Contestant(["sh", "-ec", text], before=before)
+def gone(*paths: Path) -> Callable[[], None]:
+    """Give what removes these files and folders, as far as they are there."""
 
-
-def _gone(*paths: Path) -> Callable[[], None]:
     def remove() -> None:
         for path in paths:
             if path.is_dir():
@@ -145,8 +116,10 @@ def _gone(*paths: Path) -> Callable[[], None]:
     return remove
 
 
-def _cleared(folder: Path, pattern: str) -> Callable[[], None]:
+def cleared(folder: Path, pattern: str) -> Callable[[], None]:
+    """Give what removes that which matches a pattern."""
+
     def clear() -> None:
-        _gone(*folder.glob(pattern))()
+        gone(*folder.glob(pattern))()
 
     return clear
