@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
 
@@ -55,12 +56,14 @@ def main() -> int:
             signal.signal(number, lambda number, _: sys.exit(128 + number))  # not before everything is cleared away
     results, failures = list[Result](), list[str]()
     for name in options.parts or PARTS:
+        start = time.monotonic()
         try:
             with tempfile.TemporaryDirectory(prefix=f"pickup-bench-{name}-", dir=options.folder) as folder:
                 hold(PARTS[name](Path(folder), options.scale), options.runs, options.limit, results, failures)
         except (Exception, pytest.skip.Exception) as error:  # noqa: BLE001 - the other parts can still be measured
             failures.append(f"part {name}: {type(error).__name__}: {error}")
             print(f"FAILED: {failures[-1]}", file=sys.stderr, flush=True)
+        print(f"\npart {name}: {time.monotonic() - start:.0f} s", flush=True)
     print("\n" + "\n".join(f"{work}: {goal}: {figure} {state}" for work, goal, figure, state in goals_of(results)))
     if options.write:
         (DOCS / "figures.rst").write_text(page(results, options.runs, options.scale), encoding="utf-8")

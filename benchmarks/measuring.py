@@ -65,16 +65,16 @@ class Contestant:
         """
         self.before()
         os.sync()
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _WATCH, *map(str, self.command)], env={**os.environ, **(self.env or {})},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
-        try:
-            said, _ = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            raise Failed(f"takes more than {limit:g} s: {self}") from None
-        finally:
-            _end(process)
+        ) as process:  # fmt: skip
+            try:
+                said, _ = process.communicate(timeout=limit)
+            except subprocess.TimeoutExpired:
+                raise Failed(f"takes more than {limit:g} s: {self}") from None
+            finally:
+                _end(process)
         if process.returncode != 0:
             raise Failed(f"ended with status {process.returncode}: {self}")
         wall, cpu, peak = map(float, said.split())

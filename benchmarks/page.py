@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 
@@ -47,9 +48,10 @@ def goals_of(results: Sequence[Result]) -> list[tuple[str, str, str, str]]:
 def page(results: Sequence[Result], runs: int, scale: float) -> str:
     """Give the part of the docs that shows the figures: all goals in one table, then a table for each contest."""
     parts = [
-        f"Medians of {runs} runs with Pickup {__version__} on {datetime.now(timezone.utc):%Y-%m-%d}, {os.cpu_count()} cores, "
+        f"Medians of {runs} run{'s' * (runs != 1)} with Pickup {__version__} on {datetime.now(timezone.utc):%Y-%m-%d}, {os.cpu_count()} cores, "
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-        + ("." if scale == 1 else f", with {scale:g} times the usual data."),
+        + ("." if scale == 1 else f", with {scale:g} times the usual data: that much more do fixed costs weigh here, such as the "
+           "third of a second that Pickup takes to start."),
         _table(["work", "goal", "figure", ""], _shown(goals_of(results)), [30, 44, 10, 16]),
         ".. image:: figures.svg\n   :alt: Bars of the wall times below, each contest for itself.",
     ]  # fmt: skip
@@ -72,7 +74,7 @@ def versions() -> list[str]:
         if shutil.which(name):
             done = subprocess.run(words.split(), capture_output=True, text=True, check=False)
             said = (done.stdout or done.stderr).strip().splitlines()[0].strip(" *")
-            found.append(said if said[0].isalpha() else f"{name} {said}")
+            found.append(textwrap.shorten(said if said[0].isalpha() else f"{name} {said}", 60, placeholder=""))
     return found
 
 
@@ -85,9 +87,9 @@ def _columns(contest: Contest, found: Mapping[str, Figures]) -> dict[str, Callab
         "peak, MiB": lambda figures: f"{figures.peak:.0f}",
     }
     if any(figures.stored for figures in found.values()):
-        columns[f"{contest.stored}, MB"] = lambda figures: f"{figures.stored / 1e6:.1f}"
+        columns[f"{contest.stored}, MB"] = lambda figures: f"{figures.stored / 1e6:.1f}" if figures.stored else ""
     if any(figures.listings is not None for figures in found.values()):
-        columns["listings"] = lambda figures: str(figures.listings)
+        columns["listings"] = lambda figures: "" if figures.listings is None else str(figures.listings)
     return columns
 
 
@@ -105,5 +107,5 @@ def _judged(figure: float | None, most: float, form: str) -> tuple[str, str]:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> str:
     lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {' '.join(map(str, widths))}", ""]
     for row in (head, *rows):
-        lines += [f"   {'-' if number else '* -'} {cell}".rstrip() for number, cell in enumerate(row)]
-    return "\n".join(lines).replace("\n   - ", "\n     - ").replace("\n   -\n", "\n     -\n")
+        lines += [f"   {'  ' if number else '* '}- {cell}".rstrip() for number, cell in enumerate(row)]
+    return "\n".join(lines)

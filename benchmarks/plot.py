@@ -8,7 +8,8 @@ from benchmarks.page import Result
 
 _OURS, _THEIRS, _GOAL, _PAPER = "#2a6f97", "#b0b7bd", "#c1440e", "white"
 _BAR, _LINE, _GAP = 14, 20, 12
-_LABEL, _UNIT, _MOST = 250, 84, 6  # pixels of a name and of the ratio 1; a bar of more than so many is cut
+_LABEL, _NUMBER, _UNIT = 250, 40, 84  # pixels that are left for a name and for a number, and of the ratio 1
+_MOST = 6  # of a longer bar the end is cut off
 _WIDTH = _LABEL + _UNIT * _MOST + 60
 
 
@@ -40,17 +41,16 @@ def _group(contest: Contest, found: Mapping[str, Figures], y: int) -> list[str]:
     shapes = [_text(8, y + 13, contest.name, 'font-weight="bold"')]
     for number, (name, figures) in enumerate(found.items(), 1):
         top, ratio = y + _LINE * number, figures.wall / first
-        width = min(ratio, _MOST) * _UNIT
+        end = min(ratio, _MOST) * _UNIT
+        goals = [goal.most * found[goal.than].wall / first * _UNIT for goal in contest.goals
+                 if goal.ours == name and goal.than in found]  # fmt: skip
         shapes.append(_text(_LABEL - 8, top + 11, name, 'text-anchor="end"'))
-        shapes.append(_box(_LABEL, top, width, _BAR, _OURS if name.startswith("Pickup") else _THEIRS))
-        if ratio > _MOST:  # two strokes through the bar
-            shapes += [_stroke(_LABEL + width - away, top) for away in (24, 16)]
-        shapes.append(_text(_LABEL + width + 8, top + 11, f"{ratio:.2f}"))
-        for goal in contest.goals:
-            if goal.ours == name and goal.than in found:
-                most = goal.most * found[goal.than].wall / first
-                if most <= _MOST:
-                    shapes.append(_box(_LABEL + most * _UNIT - 1, top - 2, 2, _BAR + 4, _GOAL))
+        shapes.append(_box(_LABEL, top, end, _BAR, _OURS if name.startswith("Pickup") else _THEIRS))
+        if ratio > _MOST:
+            shapes += [_stroke(_LABEL + end - away, top) for away in (24, 16)]
+        shapes += [_box(_LABEL + mark - 1, top - 2, 2, _BAR + 4, _GOAL) for mark in goals if mark <= _MOST * _UNIT]
+        beside = max([end, *(mark for mark in goals if mark < end + _NUMBER)])
+        shapes.append(_text(_LABEL + beside + 8, top + 11, f"{ratio:.2f}"))
     return shapes
 
 
