@@ -29,7 +29,7 @@ def far(folder: Path, scale: float) -> Generator[Contest, None, None]:
         yield Contest(
             "one large file over SSH, 20 ms away",
             {"scp": Contestant(
-                shell(f"{client('scp', server)} {file} {SHELL}@127.0.0.1:large"), before=gone(there / "large")
+                shell(f"{client('scp', server)} {file} {SHELL}@127.0.0.1:large"), after=gone(there / "large")
              ),
              _SHELL: put_over_ssh(folder, server, SHELL, file),
              _SFTP: put_over_ssh(folder, server, SFTP, file)},
@@ -40,9 +40,9 @@ def far(folder: Path, scale: float) -> Generator[Contest, None, None]:
         yield Contest(
             f"{count} files of 4 KiB over SSH, 20 ms away",
             {"tar | ssh tar -x": Contestant(
-                shell(f"tar -cf - -C {small} . | {unpack}"), before=gone(there / "copied")
+                shell(f"tar -cf - -C {small} . | {unpack}"), after=gone(there / "copied")
              ),
-             "sftp put -r": Contestant(shell(batch), before=gone(there / "copied")),
+             "sftp put -r": Contestant(shell(batch), after=gone(there / "copied")),
              _SHELL: put_over_ssh(folder, server, SHELL, small),
              _SFTP: put_over_ssh(folder, server, SFTP, small)},
             [Goal(_SHELL, 1.5, "tar | ssh tar -x")],

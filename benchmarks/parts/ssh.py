@@ -22,14 +22,14 @@ def ssh(folder: Path, scale: float) -> Generator[Contest, None, None]:
             copy = f"{client('scp', server)} {file} {user}@127.0.0.1:large"
             yield Contest(
                 f"one large file over SSH, {how}",
-                {"scp": Contestant(shell(copy), before=gone(there / "large")),
+                {"scp": Contestant(shell(copy), after=gone(there / "large")),
                  "Pickup": put_over_ssh(folder, server, user, file)},
                 [Goal("Pickup", most, "scp")],
             )  # fmt: skip
             batch = f"printf 'put -r {small} copied\\n' | {client('sftp', server)} -q -b - {user}@127.0.0.1"
             yield Contest(
                 f"{count} files of 4 KiB over SSH, {how}",
-                {"sftp put -r": Contestant(shell(batch), before=gone(there / "copied")),
+                {"sftp put -r": Contestant(shell(batch), after=gone(there / "copied")),
                  "Pickup": put_over_ssh(folder, server, user, small)},
                 [Goal("Pickup", 1.5, "sftp put -r")],
             )  # fmt: skip

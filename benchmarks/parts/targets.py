@@ -55,7 +55,7 @@ def uploads(folder: Path, scale: float) -> Generator[Contest, None, None]:
         copy = f"rclone --config /dev/null {login} --s3-provider Other copyto {file} :s3:{BUCKET}/large-$(date +%s%N)"
         yield Contest(
             "one large file into an object store",
-            {"rclone copyto": Contestant(shell(copy), before=cleared(there, "large-*")),
+            {"rclone copyto": Contestant(shell(copy), after=cleared(there, "large-*")),
              "Pickup": put(folder, "object_store", bucket.config("place"), there / "place", file)},
             [Goal("Pickup", 1.1, "rclone copyto")],
         )  # fmt: skip
@@ -63,7 +63,7 @@ def uploads(folder: Path, scale: float) -> Generator[Contest, None, None]:
 
 def _curl(file: Path, address: str, there: Path) -> Contestant:
     command = shell(f"curl -sS -T {file} --user {USER}:{PASSWORD} {address}")
-    return Contestant(command, before=gone(there / file.name))
+    return Contestant(command, after=gone(there / file.name))
 
 
 def three(folder: Path, scale: float) -> Generator[Contest, None, None]:
@@ -87,20 +87,20 @@ def three(folder: Path, scale: float) -> Generator[Contest, None, None]:
         in_turn = "; ".join(shlex.join(runs[f"{name} alone"]) for name in ("one", "two", "far"))
         yield Contest(
             "three targets",
-            {"the slowest alone": Contestant(runs["far alone"], before=clear),
-             "one after another": Contestant(shell(in_turn), before=clear),
-             "Pickup, staged": Contestant(runs["staged"], before=clear),
-             "Pickup, streamed": Contestant(runs["streamed"], before=clear)},
+            {"the slowest alone": Contestant(runs["far alone"], after=clear),
+             "one after another": Contestant(shell(in_turn), after=clear),
+             "Pickup, staged": Contestant(runs["staged"], after=clear),
+             "Pickup, streamed": Contestant(runs["streamed"], after=clear)},
             [Goal("Pickup, staged", 0.6, "one after another"), Goal("Pickup, streamed", 1.15, "the slowest alone")],
         )  # fmt: skip
 
 
 def put(folder: Path, profile: str, config: dict[str, Any], there: Path, what: Path) -> Contestant:
-    """Let Pickup bring a file or folder to a target, whose folder is emptied before."""
+    """Let Pickup bring a file or folder to a target, whose folder is emptied after it."""
     path = folder / f"options-{next(_numbers)}.json"
     path.write_text(json.dumps(config, default=str))
     command: list[str | Path] = [sys.executable, "-m", "benchmarks.put", profile, path, what]
-    return Contestant(command, before=cleared(there, "new-*"), env={"PYTHONPATH": str(_ROOT)})
+    return Contestant(command, after=cleared(there, "new-*"), env={"PYTHONPATH": str(_ROOT)})
 
 
 def gone(*paths: Path) -> Callable[[], None]:

@@ -150,7 +150,7 @@ def _piped(place: Path, source: Path, tar: str) -> Tool:
 
 
 def _restic(place: Path, source: Path) -> Tool:
-    call = ["restic", "-q", "-r", place / "kept/repository"]
+    call: list[str | Path] = ["restic", "-q", "-r", place / "kept/repository"]
     return Tool(place, [*call, "backup", source], [*call, "init"])
 
 
