@@ -20,9 +20,11 @@ from benchmarks.line import long_line
 from benchmarks.measuring import Contest, Contestant, Failed, Figures, Goal, shell
 from benchmarks.page import goals_of, lines_of, page
 from benchmarks.parts.counting import counting
+from benchmarks.parts.databases import databases
 from benchmarks.parts.tools import incremental_tar
 from benchmarks.plot import plot
 from tests.builders import ROOT
+from tests.servers import mariadb
 
 GOALS = [
     Goal("Pickup", 1.5, "tar & co"),
@@ -152,6 +154,15 @@ def test_the_listings_that_a_server_has_seen_are_counted(tmp_path: Path) -> None
         contest = next(contest for contest in contests if contest.name == "list, 2 backups at an FTP server")
         found = contest.held(1, 60)
     assert [figures.listings for figures in found.values()] == [1, 1, 1]
+
+
+@pytest.mark.timeout(300)  # two servers are made
+def test_the_databases_leave_nothing(tmp_path: Path) -> None:
+    with contextlib.closing(databases(tmp_path, 0.0001)) as contests:
+        found = {contest.name: contest.held(1, 60) for contest in contests}
+    assert list(found) == ["a database, pg_dump", "a database, mariadb-dump"]
+    assert all(figures.stored > 1000 for each in found.values() for figures in each.values())
+    assert mariadb._template.cache_info().currsize == 0
 
 
 # A long line

@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import PICKUP, Contest, Contestant, Goal, private, shell, size_of
-from tests.servers.mariadb import mariadb
+from tests.servers.mariadb import forget_template, mariadb
 from tests.servers.postgres import postgres_server
 
 _ROWS = 4_000_000
@@ -31,7 +32,9 @@ def databases(folder: Path, scale: float) -> Generator[Contest, None, None]:
         login = {"PGHOST": server.host, "PGPORT": str(server.port), "PGUSER": "postgres", "PGPASSWORD": server.password}
         config = server.config(database="shop")
         yield _contest(folder, "pg_dump", f"{pg_dump} shop", "postgres", config, login)
-    with mariadb() as other:
+    with ExitStack() as stack:
+        stack.callback(forget_template)
+        other = stack.enter_context(mariadb())
         other.run("CREATE DATABASE shop")
         table = _TABLE.format(n="seq", text="seq", series=f"seq_1_to_{rows}")
         other.run(f"CREATE TABLE goods AS {table}", database="shop")
