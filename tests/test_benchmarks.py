@@ -253,7 +253,7 @@ def test_the_tables_show_what_was_measured() -> None:
     text = page([(CONTEST, FOUND), (CONTEST, {})], 3, 0.1)
     assert "Medians of 3 runs " in text
     assert "0.1 times the usual data" in text
-    assert "     - 2\n     - **not reached**\n" in text
+    assert "     - at most 1 listing\n     - 2\n     - **no**\n" in text
     assert "   * - tar & co\n     - 1.00 (2.00 s)\n     - 1.00\n     - 10\n     -\n     -\n" in text
     assert "   * - Pickup\n     - 1.50\n     - 0.50\n     - 150\n     - 5.0\n     - 2\n" in text
     assert (
