@@ -28,7 +28,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=["pickup_core", "generator_profiles", "target_profiles"],
-    package_data={"pickup_core": ["config.py.example"]},
+    package_data={"pickup_core": ["config.py.example", "status_page.css"]},
     entry_points={"console_scripts": ["pickup = pickup_core.cli:main"]},
     install_requires=[
         'backports.zstd>=1.0; python_version < "3.14"',

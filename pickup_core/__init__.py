@@ -36,7 +36,9 @@ Which backups there are, and reading them:
 
     catalogue     those at one place                        memory        what this machine remembers of manifests
     loose         a folder that was copied by hand          verify        compares a backup with its manifest
-    find          searches the lists of contents
+    find          searches the lists of contents            status        how old the newest complete one is
+    nights        what a place had when, by its history     status_page   the same as a page, with curves
+    drawings      calendars and curves, as SVG
 
 Bringing them back. `restore` fetches and unpacks into a `spool`, then `merge` moves it into place:
 
@@ -51,6 +53,7 @@ The command line:
     commands      what each command does                    check         check and dry run
     reading       list, find, verify                        logs          where messages go
     restoring     restore                                   copying       copy
+    watching      status
 """
 
 __version__ = "1.0.0"

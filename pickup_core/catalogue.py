@@ -3,6 +3,7 @@
 JOB/ID.json, JOB/ID.partial.json    the manifest: this backup is finished
 JOB/ID.keep                         why prune leaves it alone
 JOB/ID/                             its files
+JOB/retired                         somebody says that no more backups of this job will come
 """
 
 import contextlib
@@ -25,6 +26,7 @@ from pickup_core.wording import counted, local_time
 MARK_FILE = "PICKUP.txt"
 MANIFEST_COPY = "manifest.json"
 LATEST = "latest"
+_RETIRED = "retired"
 _MARKERS = {".json": "complete", ".partial.json": "partial"}
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LONGEST_REASON = 65_536
@@ -171,17 +173,26 @@ class Catalogue:
 
     def backups(self, job: str) -> list[Backup]:
         """List the backups of a job, the newest first. What is not named like a part of one is passed over."""
+        return self.look(job)[0]
+
+    def look(self, job: str) -> tuple[list[Backup], bool]:
+        """List the backups of a job, as `backups` does, and tell whether the job is retired: a file says so. Only who
+        watches over the job minds that.
+        """
         parts: dict[str, dict[str, int | None]] = {}
+        is_retired = False
         for item in self.store.listdir(job):
             name, dot, suffix = item.name.partition(".")
             if started_at(name) is not None and (dot + suffix in (*_MARKERS, ".keep") or item.is_folder):
                 parts.setdefault(name, {})[dot + suffix] = item.size
+            elif item.name == _RETIRED and not item.is_folder:
+                is_retired = True
             else:
                 log.debug("%s: %s/%s is none of ours and left alone", self.name, job, item.name)
         found = [self._backup(job, name, names) for name, names in sorted(parts.items(), reverse=True)]
         if self.memory:
             self.memory.forget_others(self.store.place, job, {backup.id for backup in found})
-        return [backup for backup in found if backup.marker or backup.has_folder]
+        return [backup for backup in found if backup.marker or backup.has_folder], is_retired
 
     def _backup(self, job: str, name: str, names: dict[str, int | None]) -> Backup:
         marker = next((suffix for suffix in _MARKERS if names.get(suffix) is not None), None)

@@ -103,8 +103,8 @@ def parser() -> argparse.ArgumentParser:
         description = f"{text[0].upper()}{text[1:]}."
         return commands.add_parser(name, help=text, description=description, parents=[everywhere], allow_abbrev=False)
 
-    for add in (_add_run, _add_check, _add_list, _add_find, _add_verify, _add_restore, _add_copy, _add_prune, _add_keep,
-                _add_profiles, _add_init, _add_keygen):  # fmt: skip
+    for add in (_add_run, _add_check, _add_list, _add_status, _add_find, _add_verify, _add_restore, _add_copy,
+                _add_prune, _add_keep, _add_profiles, _add_init, _add_keygen):  # fmt: skip
         add(command)
     return root
 
@@ -132,6 +132,17 @@ def _add_list(command: _Command) -> None:
     _add_reading(listing)
     listing.add_argument("--all-jobs", action="store_true", help="show the backups of every job")
     _add_json(listing)
+
+
+def _add_status(command: _Command) -> None:
+    status = command("status", "show how old and how large the newest complete backup of a job is at each target")
+    _add_reading(status)
+    status.add_argument("--all-jobs", action="store_true", help="show every job")
+    text = "fail where no complete backup is as young as this: 26h, 8d"
+    status.add_argument("--max-age", type=_duration, metavar="DURATION", help=text)
+    text = "write a page with calendars and curves too, in place of the one that is there"
+    status.add_argument("--html", type=_path, metavar="FILE", help=text)
+    _add_json(status)
 
 
 def _add_find(command: _Command) -> None:

@@ -1,6 +1,6 @@
 """What each command does: load what it needs, call the module that does the work, show what came of it.
 
-The commands that read backups are in `reading`.
+The commands that read backups are in `reading`, `restoring`, `copying` and `watching`.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from pickup_core.run import RunWish, machine_digest, run
 from pickup_core.session import Session, job_of, print_table
 from pickup_core.store import DryRun, Store
 from pickup_core.trust import make_file, make_folder
+from pickup_core.watching import status_command
 
 log = logging.getLogger("pickup.commands")
 
@@ -204,6 +205,7 @@ _COMMANDS: dict[str, Callable[[Session], None]] = {
     "run": _run,
     "check": _check,
     "list": list_command,
+    "status": status_command,
     "find": find_command,
     "verify": verify_command,
     "restore": restore_command,

@@ -5,6 +5,7 @@ import errno
 import grp
 import os
 import pwd
+import secrets
 import shlex
 import stat
 from collections.abc import Iterator
@@ -172,3 +173,38 @@ def make_file(path: Path) -> int:
     Raises `FileExistsError` where there is something, and any other `OSError` of open(2).
     """
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file in one step: who reads it meanwhile sees the old content or the new one, and never a part.
+
+    It is for us alone. Where one lies there that is ours or root's, the new one has its group, and its group and others
+    may read it if they could read that. For root nobody else may lead the way there.
+
+    Raises `ConfigError` where something else than a file lies there, and `OSError` where it cannot be written; then
+    what lay there is as it was.
+    """
+    if os.geteuid() == 0:
+        check_way_to(path.parent)
+    new = path.parent / f".pickup-{secrets.token_hex(8)}"
+    try:
+        with open(make_file(new), "wb") as file:
+            with contextlib.suppress(FileNotFoundError):
+                _let_read(file.fileno(), path, path.lstat())
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def _let_read(descriptor: int, path: Path, before: os.stat_result) -> None:
+    """Let those read a new file who could read the one before."""
+    if not stat.S_ISREG(before.st_mode):
+        raise ConfigError(f"{path} is no regular file, so it is not replaced", hint="name another file")
+    if before.st_uid in (0, os.geteuid()):
+        if before.st_gid != os.fstat(descriptor).st_gid:
+            os.chown(descriptor, -1, before.st_gid)
+        os.chmod(descriptor, 0o600 | before.st_mode & 0o044)

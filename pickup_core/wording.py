@@ -1,4 +1,4 @@
-"""Sizes, times, ages and lists as people read them, and texts that a terminal only shows."""
+"""Sizes, times, durations, ages and lists as people read them, and texts that a terminal only shows."""
 
 import re
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from pickup_core.secret import redact
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _NAMES_SHOWN = 5
 _LONGEST_LINE = 300
+_DURATIONS = (("d", 86_400, 3 * 86_400), ("h", 3600, 7200), ("m", 60, 120), ("s", 1, 0))  # unit, seconds, from when on
 
 
 def printable(text: str) -> str:
@@ -54,3 +55,13 @@ def age_of(moment: datetime) -> str:
     import humanize
 
     return humanize.naturaltime(datetime.now(timezone.utc) - moment)
+
+
+def duration(seconds: float, parts: int = 2) -> str:
+    """Give a duration in its largest units, as many as there are parts: `31h 20m`, `8d 2h`; hours up to three days."""
+    left, words = max(0, int(seconds)), list[str]()
+    for unit, size, least in _DURATIONS:
+        if words or left >= least:
+            count, left = divmod(left, size)
+            words.append(f"{count}{unit}" if count or not words else "")
+    return " ".join(filter(None, words[:parts]))
