@@ -96,7 +96,7 @@ def _told(night: Night) -> str:
 def add_curve(
     parent: Element, name: str, points: Sequence[tuple[datetime, float]], shown: Callable[[float], str]
 ) -> None:
-    """Add a curve over time, with its highest value written at its top, and zero at its bottom. One point makes none."""
+    """Add a curve over time, with its highest value written at its top and zero at its bottom. One point makes none."""
     if len(points) < 2:
         return
     figure = add(parent, "figure", class_="curve")

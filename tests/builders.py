@@ -171,7 +171,7 @@ def ordinary_folder() -> Iterator[Path]:
 
 
 _AS_ORDINARY_USER = f"""
-import os, pickup_core.commands, pickup_core.check
+import os, _strptime, pickup_core.commands, pickup_core.check
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid({NOBODY})

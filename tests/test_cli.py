@@ -21,7 +21,8 @@ from pickup_core.cli import _duration, _moment, _with_command, parser
 from pickup_core.errors import ExitCode
 from tests.builders import ROOT, plain_locale, python
 
-COMMANDS = ["run", "check", "list", "find", "verify", "restore", "copy", "prune", "keep", "profiles", "init", "keygen"]
+COMMANDS = ["run", "check", "list", "status", "find", "verify", "restore", "copy", "prune", "keep", "profiles", "init",
+            "keygen"]  # fmt: skip
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
@@ -130,6 +131,9 @@ def test_restore_takes_its_options() -> None:
 
 def test_the_others_take_their_options() -> None:
     assert parsed("list", "--all-jobs", "--json", "--from", "x").json
+    options = parsed("status", "--all-jobs", "--json", "--max-age", "26h", "--html", "x", "--from", "y", "--job", "z")
+    assert (options.all_jobs, options.json, options.max_age, options.html) == (True, True, 93_600.0, Path("x"))
+    assert (parsed("status").max_age, parsed("status").html) == (None, None)
     assert parsed("find", "*.txt", "--json").pattern == "*.txt"
     assert parsed("prune", "-n", "--prune-anyway", "--target", "a", "--target", "b").target == ["a", "b"]
     assert parsed("keep", "2026", "audit").reason == "audit"
@@ -157,6 +161,7 @@ def test_the_others_take_their_options() -> None:
         ("keep", "the following arguments are required: BACKUP"),
         ("--wait soon", "argument --wait: 'soon' is no duration such as 90s, 30m or 2h"),
         ("--wait -1", "argument --wait: '-1' is no duration such as 90s, 30m or 2h"),
+        ("status --max-age never", "argument --max-age: 'never' is no duration such as 90s, 30m or 2h"),
         ("restore --to x --before soon", "argument --before: 'soon' is no time such as 2026-11-17"),
         ("list --dry-run", "unrecognized arguments: --dry-run"),
     ],

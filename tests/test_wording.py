@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pickup_core.wording import age_of, counted, in_words, local_time, names_in_words, one_line, short_line
+from pickup_core.wording import age_of, counted, duration, in_words, local_time, names_in_words, one_line, short_line
 from tests.builders import moment
 
 
@@ -72,6 +72,19 @@ def test_a_moment_is_told_as_the_clock_on_the_wall_shows_it(zone: None, shown: s
 def test_an_age_is_told_wherever_the_clock_stands(zone: None, ago: timedelta, words: str) -> None:
     """A backup of a clock that was wrong lies in the future."""
     assert age_of(datetime.now(timezone.utc) - ago) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "two", "one"),
+    [
+        (-5, "0s", "0s"), (0.9, "0s", "0s"), (119, "119s", "119s"), (120, "2m", "2m"), (125, "2m 5s", "2m"),
+        (7199, "119m 59s", "119m"), (7200, "2h", "2h"), (112_800, "31h 20m", "31h"), (26 * 3600, "26h", "26h"),
+        (259_199, "71h 59m", "71h"), (259_200, "3d", "3d"), (3 * 86_400 + 3600 + 60, "3d 1h", "3d"),
+        (8 * 86_400 + 59, "8d", "8d"),
+    ],
+)  # fmt: skip
+def test_a_duration_is_told_in_its_largest_units(seconds: float, two: str, one: str) -> None:
+    assert (duration(seconds), duration(seconds, parts=1)) == (two, one)
 
 
 def test_what_a_server_says_is_one_short_line_that_does_no_harm() -> None:
