@@ -32,6 +32,7 @@ def status_command(session: Session) -> None:
     elif not options.quiet:
         rows = [_HEAD, *(_as_row(status, now) for status in found)]
         print_table(_fitting(rows if options.all_jobs else [row[1:] for row in rows]))
+        print(end="", flush=True)  # before what is wrong is told, also where both go into one file
     for status in found:
         _tell(session, status)
     if options.html is not None:

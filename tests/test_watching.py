@@ -353,3 +353,39 @@ def test_a_narrow_terminal_gets_the_first_columns(home: Path, columns: int, head
     assert lines[0].split() == head
     assert len(lines) == 2
     assert max(map(len, lines)) <= max(columns, 6)
+
+
+DYING = '''"""A place that is gone once its root was listed."""
+from pickup_core.api import Item, Options, Store, UnreachableError
+
+API_VERSION = (1, 0)
+
+
+class Config(Options):
+    pass
+
+
+class Target(Store):
+    calls = 0
+
+    def listdir(self, folder=""):
+        self.calls += 1
+        if self.calls > 1:
+            raise UnreachableError(f"call {self.calls} did not get through")
+        return [Item("a01", None), Item("b02", None), Item("c03", None)]
+
+    def put(self, path, stream): ...
+    def get(self, path): ...
+    def delete(self, path): ...
+'''
+
+
+def test_a_target_that_is_lost_half_way_is_not_tried_for_each_job(tmp_path: Path) -> None:
+    (tmp_path / "target_profiles").mkdir()
+    (tmp_path / "target_profiles/dying.py").write_text(DYING)
+    write_config(tmp_path, config_text(LOCAL, targets='[dict(name="one", profile="dying", retries=0)]'))
+    done = status(tmp_path, "--json", "--all-jobs")
+    assert (done.status, states(done)) == (2, [("one", "a01", "failed"), ("one", None, "failed")])
+    assert done.err == (
+        "ERROR: target one: job a01: call 2 did not get through\nERROR: target one: call 3 did not get through\n"
+    )
