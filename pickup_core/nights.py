@@ -13,7 +13,7 @@ from pickup_core.manifest import started_at
 class Night:
     """A backup, or what the history tells of one that is not there. `status` is that of a backup, or `deleted` where it
     was there once, or `missed` where a run brought none. Size in bytes and duration in seconds are None where nobody
-    knows them; the size of one that is not complete tells nothing.
+    knows them; the history knows the size of complete ones only.
     """
 
     id: str
@@ -22,6 +22,11 @@ class Night:
     size: int | None = None
     seconds: float | None = None
     note: str = ""
+
+    @property
+    def was_complete(self) -> bool:
+        """Tell whether it is complete, or was when it was there."""
+        return self.status == "complete" or (self.status == "deleted" and self.size is not None)
 
 
 def night_of(backup: Backup) -> Night:

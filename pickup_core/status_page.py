@@ -89,7 +89,7 @@ def _add_target(body: Element, anchor: str, status: Status, now: datetime) -> No
     if status.nights:
         add_calendar(section, status.nights, now)
         curves = add(section, "div", class_="flow curves")
-        good = [night for night in status.nights if night.status in ("complete", "deleted")]
+        good = [night for night in status.nights if night.was_complete]
         what = "Duration of runs" if status.whole_runs else "Time until all artefacts were made"
         add_curve(curves, "Size", [(n.started, float(n.size)) for n in good if n.size is not None],
                    lambda size: in_words(int(size)))  # fmt: skip

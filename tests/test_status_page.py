@@ -104,6 +104,7 @@ def assert_self_contained(parsed: Parsed) -> None:
 
 
 def test_a_page_of_all_that_there_is(tmp_path: Path) -> None:
+    """W7."""
     nights = [night(4), night(3, "partial", note="'db' failed"), night(2, "missed", None), night(0)]
     verified = Verified(NOW - timedelta(hours=30), nights[0].id, 0)
     found = [
@@ -136,6 +137,7 @@ def test_a_page_of_all_that_there_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("field_name", ["job", "target", "note", "newer"])
 def test_a_hostile_name_stays_a_name(field_name: str) -> None:
+    """W7."""
     job, target = (HOSTILE if field_name == name else name for name in ("job", "target"))
     note = HOSTILE if field_name == "note" else "note"
     nights = (night(1, note=note), night(0))
@@ -173,6 +175,12 @@ def test_a_curve_goes_from_zero_to_its_highest_value() -> None:
     assert [float(point.split(",")[1]) for point in points] == [94, 55, 16]
     assert [float(point.split(",")[0]) for point in points] == [3, 170, 337]
     assert Parsed(page([status([night(1, size=0), night(0, size=0)])], NOW)).tags["polyline"] == 2
+
+
+def test_a_curve_is_one_of_complete_backups() -> None:
+    nights = [night(4), night(3, "deleted"), night(2, "deleted", None), night(1, "partial"), night(0)]
+    points = re.findall(r'points="([^"]+)"', page([status(nights)], NOW))
+    assert [len(each.split()) for each in points] == [3, 3]
 
 
 def test_the_best_of_a_day_is_drawn_and_all_of_it_told() -> None:
@@ -227,7 +235,7 @@ def test_a_page_is_read_by_those_who_could_read_the_one_before(home: Path) -> No
 
 @pytest.mark.parametrize("what", ["folder", "link", "absent", "."])
 def test_a_page_that_cannot_be_written_is_a_failure(home: Path, what: str) -> None:
-    """What lies there stays, and what is stale is told all the same."""
+    """W8: What lies there stays, and what is stale is told all the same."""
     (home / "folder").mkdir()
     (home / "elsewhere").write_text("mine")
     (home / "link").symlink_to(home / "elsewhere")
@@ -243,6 +251,7 @@ def test_a_page_that_cannot_be_written_is_a_failure(home: Path, what: str) -> No
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to mind it")
 def test_root_writes_no_page_where_another_user_could_lead_it_elsewhere(home: Path) -> None:
+    """W8."""
     folder = home / "theirs"
     folder.mkdir()
     os.chown(folder, 4711, 4711)

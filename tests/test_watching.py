@@ -144,11 +144,13 @@ def test_a_quiet_status_says_nothing_while_all_is_well(home: Path) -> None:
     [("24h", 2), ("26h", 0), ("86400", 2), ("1440m", 2), ("1.1d", 0), ("9" * 400 + "d", 0)],
 )
 def test_an_age_is_compared_to_the_second(home: Path, age: str, code: int) -> None:
+    """W1."""
     stored(home, "one", 24.001)
     assert status(home, "-q", "--target", "one", "--max-age", age).status == code
 
 
 def test_a_partial_backup_makes_nothing_fresh(home: Path) -> None:
+    """W2."""
     stored(home, "one", 1, **PARTIAL)
     done = status(home, "-q", "--target", "one", "--max-age", "26h")
     assert done.status == 2
@@ -159,6 +161,7 @@ def test_a_partial_backup_makes_nothing_fresh(home: Path) -> None:
 
 
 def test_a_job_without_any_backup_is_stale(home: Path) -> None:
+    """W4."""
     stored(home, "one", 1, job="db02")
     done = status(home, "--json", "--target", "one", "--max-age", "26h")
     assert (done.status, states(done)) == (2, [("one", JOB, "stale")])
@@ -168,7 +171,7 @@ def test_a_job_without_any_backup_is_stale(home: Path) -> None:
 
 
 def test_a_backup_from_the_future_makes_nothing_fresh(home: Path) -> None:
-    """A clock that was wrong once must not hide for a year that nothing comes any more."""
+    """W3: A clock that was wrong once must not hide for a year that nothing comes any more."""
     old, future = stored(home, "one", 100), stored(home, "one", -9000)
     done = status(home, "--json", "--target", "one", "--max-age", "26h")
     assert (done.status, states(done)) == (2, [("one", JOB, "stale")])
@@ -191,6 +194,7 @@ def test_a_clock_that_is_a_little_ahead_is_none_that_is_wrong(home: Path) -> Non
 
 
 def test_a_retired_job_is_never_stale(home: Path) -> None:
+    """W6."""
     stored(home, "one", 1000)
     stored(home, "one", 1000, job="db02")
     (home / "one/db02/retired").touch()
@@ -208,6 +212,7 @@ def test_a_folder_does_not_retire_a_job(home: Path) -> None:
 
 
 def test_all_else_passes_over_the_file_that_retires_a_job(tmp_path: Path) -> None:
+    """W6."""
     one = 'dict(name="one", profile="folder", config=dict(path="one"), retention=dict(last=1))'
     write_config(tmp_path, config_text(LOCAL, targets=f"[{one}]"))
     for hours in (60, 30, 2):
@@ -226,6 +231,7 @@ def test_all_else_passes_over_the_file_that_retires_a_job(tmp_path: Path) -> Non
 
 
 def test_all_jobs_are_those_that_have_backups(home: Path) -> None:
+    """W4."""
     stored(home, "one", 1)
     stored(home, "one", 50, job="db02")
     unfinished = stored(home, "one", 1, job="new03")
@@ -246,6 +252,7 @@ def test_all_jobs_are_those_that_have_backups(home: Path) -> None:
 
 
 def test_a_target_that_cannot_be_read_is_a_failure_and_hides_no_other(home: Path) -> None:
+    """W5."""
     stored(home, "two", 1)
     for words in ([], ["--max-age", "26h"], ["--all-jobs"]):
         done = status(home, "--json", *words)
@@ -265,6 +272,7 @@ def free_port() -> int:
 def test_a_target_that_is_out_of_reach_may_be_so_where_it_is_optional(
     tmp_path: Path, optional: bool, state: str, code: int
 ) -> None:
+    """W5."""
     config = f'dict(host="127.0.0.1", port={free_port()}, user="u", password=secret_file("password"), path="x")'
     (tmp_path / "password").write_text("correct-horse\n")
     (tmp_path / "password").chmod(0o600)
@@ -276,7 +284,7 @@ def test_a_target_that_is_out_of_reach_may_be_so_where_it_is_optional(
 
 
 def test_a_job_that_cannot_be_read_hides_no_other() -> None:
-    """As root nothing is forbidden, so this is done as somebody else."""
+    """W5: As root nothing is forbidden, so this is done as somebody else."""
     with ordinary_folder() as folder:
         home = home_with_two_targets(folder)
         for job in ("a01", "b02", "c03"):
@@ -298,7 +306,7 @@ def test_a_job_that_cannot_be_read_hides_no_other() -> None:
 
 
 def test_another_machine_watches_with_three_lines(home: Path, tmp_path: Path) -> None:
-    """It knows of no verify, and never hears of the state of the machine that it watches."""
+    """W1: It knows of no verify, and never hears of the state of the machine that it watches."""
     stored(home, "one", 30)
     carried_out(home, "verify", "--target", "one")
     elsewhere = tmp_path / "elsewhere"

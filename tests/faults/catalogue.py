@@ -11,7 +11,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
 CATALOGUE = Path(__file__).with_name("catalogue.txt")
-_ID = re.compile(r"\b[CEFGIKLRSTV][0-9]{1,2}\b")
+_ID = re.compile(r"\b[CEFGIKLRSTVW][0-9]{1,2}\b")
 _NOT_FOR_US = "does not apply: "
 
 
