@@ -96,7 +96,8 @@ def status_of(
     The manifests of the newest backups are read; where `since` is given, those of all nights since then too.
     """
     listed, is_retired = place.look(job)
-    backups = [backup for backup in listed if backup.started <= now + _CLOCKS_DIFFER]
+    latest = now + _CLOCKS_DIFFER
+    backups = [backup for backup in listed if backup.started <= latest]
     complete, newer = _newest(backups)
     newest = night_of(complete[0]) if complete else None
     age = max(0.0, (now - newest.started).total_seconds()) if newest else None
@@ -109,7 +110,7 @@ def status_of(
         age=age,
         trend=trend([backup.manifest.size for backup in complete]),
         newer=newer,
-        future=tuple(backup.id for backup in listed if backup not in backups),
+        future=tuple(backup.id for backup in listed if backup.started > latest),
         verified=_last_verify(history, place.name) if history else None,
         nights=nights,
         whole_runs=whole_runs,

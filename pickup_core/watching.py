@@ -87,7 +87,7 @@ def _tell(session: Session, status: Status) -> None:
 
 def _fitting(rows: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
     """Give the columns that fit on the terminal, the first ones; all of them where there is none."""
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():  # closed, as by >&-
         return rows
     room, count = shutil.get_terminal_size().columns + 2, 0
     for column in zip(*rows, strict=True):

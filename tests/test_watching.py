@@ -346,6 +346,14 @@ def on_a_terminal(home: Path, columns: int) -> list[str]:
     return printed.decode().splitlines()
 
 
+def test_status_does_without_a_standard_output(home: Path) -> None:
+    stored(home, "one", 30)
+    words = [sys.executable, str(ROOT / "pickup.py"), "-c", str(home / "config.py"), "status", "--target", "one"]
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *words]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("columns", "head"),
     [

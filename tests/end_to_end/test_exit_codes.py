@@ -228,7 +228,7 @@ def test_output_that_nobody_reads_any_more_is_no_internal_error(site: Site) -> N
 def test_the_version_and_the_help_need_no_config(site: Site) -> None:
     assert re.fullmatch(r"Pickup \d+\.\d+\.\d+\n", site.run("--version", config=False).out)
     assert site.run("--help", config=False).out.startswith("usage: pickup.py")
-    for command in ("run", "check", "list", "find", "verify", "restore", "prune", "keep", "profiles", "init"):
+    for command in ("run", "check", "list", "status", "find", "verify", "restore", "prune", "keep", "profiles", "init"):
         assert f"usage: pickup.py {command}" in site.run(command, "--help", config=False).out
 
 
