@@ -147,9 +147,9 @@ def test_where_nothing_is_selected_nothing_is_unpacked(to: Path) -> None:
 def test_a_name_of_very_many_parts_takes_a_moment() -> None:
     """V7: stored, the archive is of a few hundred bytes."""
     name = b"a/" * 40_000 + b"f"
-    start = time.monotonic()
+    start = time.process_time()
     checked(symlink(b"x", b"y") + (pax((b"path", name)) + file(b"f")) * 40 + END)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     with pytest.raises(DamageError, match="that lies behind a symbolic link"):
         checked(symlink(b"x", b"y") + pax((b"path", name), (b"linkpath", b"y")) + symlink(b"l", b"y")
                 + pax((b"path", b"./" + name + b"//g")) + file(b"f") + END)  # fmt: skip
