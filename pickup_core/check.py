@@ -20,6 +20,7 @@ from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.manifest import EntryRecord, Manifest
 from pickup_core.memory import Memory
+from pickup_core.notify import check_notifications
 from pickup_core.prune import clear_leftovers, prune
 from pickup_core.report import Report
 from pickup_core.room import needed_room, room_in
@@ -32,8 +33,9 @@ from pickup_core.wording import counted, in_words
 log = logging.getLogger("pickup.check")
 
 
-def check(config: Config, report: Report) -> None:
-    """Ask each generator whether it would work, and write, read and delete a probe at each target.
+def check(config: Config, report: Report, sends: bool = False) -> None:
+    """Ask each generator whether it would work, write, read and delete a probe at each target, and see whether it could
+    be told how a run went; where it `sends`, a test message is sent.
 
     Raises `ConfigError` where state folder or lock cannot be used, as a run would.
     """
@@ -64,6 +66,7 @@ def check(config: Config, report: Report) -> None:
             _probe(target, config, report)
             for note in _notes_on(target, config):
                 log.info("  note: %s", note)
+    check_notifications(config, report, sends)
 
 
 def dry_run(config: Config, wish: RunWish, report: Report) -> None:

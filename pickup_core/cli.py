@@ -124,7 +124,8 @@ def _add_run(command: _Command) -> None:
 
 def _add_check(command: _Command) -> None:
     text = "see whether a run would work: ask each generator, and write, read and delete a probe at each target"
-    command("check", text)
+    check = command("check", text)
+    check.add_argument("--notify", action="store_true", help="send a test message to all that NOTIFY names")
 
 
 def _add_list(command: _Command) -> None:

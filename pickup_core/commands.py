@@ -24,6 +24,7 @@ from pickup_core.errors import ConfigError, ExitCode, UsageError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.memory import Memory
+from pickup_core.notify import told
 from pickup_core.profiles import KINDS, manual_text, manuals_of
 from pickup_core.prune import prune
 from pickup_core.reading import find_command, list_command, verify_command
@@ -56,13 +57,14 @@ def _run(session: Session) -> None:
 
         dry_run(config, wish, session.report)
     else:
-        run(config, wish, session.report)
+        with told(config, lambda: session.exit_code) as begun:
+            run(config, wish, session.report, begun)
 
 
 def _check(session: Session) -> None:
     from pickup_core.check import check
 
-    check(session.config(), session.report)
+    check(session.config(), session.report, session.options.notify)
 
 
 def _prune(session: Session) -> None:

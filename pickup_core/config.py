@@ -24,11 +24,13 @@ from pydantic import AfterValidator, Field
 from pickup_core.encryption import Recipient, parse_recipients, recipients_in
 from pickup_core.entries import GeneratorEntry, TargetEntry, generator_entries, target_entries, validated
 from pickup_core.errors import ConfigError, PickupError, Stopped
+from pickup_core.heartbeat import Heartbeat, heartbeat_of
 from pickup_core.hooks import Hook
 from pickup_core.masking import masked_source
 from pickup_core.options import Options, parsed
 from pickup_core.room import Reserve
 from pickup_core.secret import redact
+from pickup_core.services import Service, services_of
 from pickup_core.streams import Compression
 from pickup_core.trust import read_trusted
 
@@ -85,6 +87,9 @@ class _Settings(Options):
     LOGGING: dict[str, Any] | None = None
     BEFORE: Hook | None = None
     AFTER: Hook | None = None
+    NOTIFY: Any = ()
+    HEARTBEAT_URL: Any = None
+    METRICS_FILE: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,9 @@ class Config:
     logging: Mapping[str, Any] | None
     before: Hook | None
     after: Hook | None
+    services: tuple[Service, ...]
+    heartbeat: Heartbeat | None
+    metrics_file: Path | None
 
 
 def find_config(given: Path | None) -> Path:
@@ -159,6 +167,9 @@ def load_config(path: Path, generators: bool = True) -> Config:
     settings = validated(_Settings, given, "", path.parent, problems)
     targets = target_entries(names, path.parent, problems)
     produced = generator_entries(names, path.parent, problems) if generators else []
+    told: list[str] = problems if generators else []  # what is not told needs no address, but has to be masked
+    services = services_of(settings.NOTIFY, path.parent, told) if settings else ()
+    heartbeat = heartbeat_of(settings.HEARTBEAT_URL, told) if settings else None
     masked = masked_source(source)
     if status.st_mode & 0o004 and masked != source:
         problems.append(f"{path} holds a secret and can be read by everybody. Hint: chmod 600 {shlex.quote(str(path))}")
@@ -191,6 +202,9 @@ def load_config(path: Path, generators: bool = True) -> Config:
         logging=settings.LOGGING,
         before=settings.BEFORE,
         after=settings.AFTER,
+        services=services,
+        heartbeat=heartbeat,
+        metrics_file=settings.METRICS_FILE,
     )
 
 

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import logging
 import shlex
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -52,6 +53,7 @@ class Delivery(ABC):
     report: Report
     _places: dict[str, str] = field(default_factory=dict, init=False)
     _levels: dict[str, int] = field(default_factory=dict, init=False)
+    _seconds: dict[str, float] = field(default_factory=dict, init=False)
 
     def __enter__(self) -> "Delivery":
         return self
@@ -79,6 +81,7 @@ class Delivery(ABC):
 
     def _serve(self, target: TargetEntry, put_files: PutFiles) -> None:
         """Clear, publish and prune at one target. Its place is noted once it has the backup."""
+        begun = time.monotonic()
         with self.report.attempt(target.where) as outcome, suppress(WithdrawnError), target.store() as store:
             catalogue = Catalogue(target.name, store, Memory(self.config.state_folder))
             policy, job, name = target.keys.retention, self.draft.job, self.draft.id
@@ -96,6 +99,7 @@ class Delivery(ABC):
             if policy:
                 self._prune(target, catalogue, policy)
         self._levels[target.name] = logging.INFO if outcome.is_ok else logging.ERROR
+        self._seconds[target.name] = round(time.monotonic() - begun, 3)
 
     def _told(self, manifest: Manifest, encoded: bytes) -> dict[str, Any]:
         """Tell where the backup is, and what to do about targets that lack it; give what the history should know."""
@@ -110,6 +114,8 @@ class Delivery(ABC):
         good = [entry for entry in manifest.entries if entry.status == "ok"]
         return {
             "places": [self._places[name] for name in there],
+            "target_seconds": {name: self._seconds[name] for name in there},
+            "size": manifest.size,
             "sizes": {entry.label: {each.name: each.size for each in entry.artefacts} for entry in good},
             "uncompressed": {e.label: {each.name: each.uncompressed_size for each in e.artefacts} for e in good},
             "manifest": hashlib.sha256(encoded).hexdigest(),

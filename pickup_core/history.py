@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pickup_core.errors import ConfigError
+from pickup_core.errors import ConfigError, ExitCode
 from pickup_core.trust import private_folder
 
 log = logging.getLogger("pickup.history")
@@ -84,6 +84,25 @@ class History:
         """Give the name of the backup that the last run here began."""
         return next((record["backup"] for record in reversed(list(self.records("start")))), None)
 
+    def has_recovered(self, backup: str) -> bool:
+        """Tell whether the run that made this backup is the first whole one to go well since one failed or was killed.
+        A whole one leaves out no entry and no target. That this one went well is for the caller to know.
+        """
+        ends = {record["backup"]: record for record in self.records("run") if "backup" in record}
+        if not _is_whole(ends.get(backup, {})):
+            return False
+        for start in reversed([record for record in self.records("start") if record["backup"] != backup]):
+            end = ends.get(start["backup"], {})
+            if end.get("exit") not in (ExitCode.OK, ExitCode.WARNINGS):
+                return True
+            if _is_whole(end):
+                return False
+        return False
+
     def knows_place(self, place: str) -> bool:
         """Tell whether a run or a copy here has stored a backup in this place before."""
         return any(place in record.get("places", ()) for kind in ("run", "copy") for record in self.records(kind))
+
+
+def _is_whole(record: Record) -> bool:
+    return not record.get("only") and not record.get("targets")

@@ -77,7 +77,7 @@ class Report:
         log.error("%s: %s", where, sentence)
 
 
-def explained(error: Exception) -> str:
+def explained(error: BaseException) -> str:
     """Give the sentence that explains an exception to a person."""
     if isinstance(error, PickupError):
         return str(error)

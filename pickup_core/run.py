@@ -44,8 +44,9 @@ class RunWish:
     wait: float = 0
 
 
-def run(config: Config, wish: RunWish, report: Report) -> None:
-    """Make a backup and bring it to the targets; what happens is told to the report.
+def run(config: Config, wish: RunWish, report: Report, begun: Callable[[str], object] = lambda backup: None) -> None:
+    """Make a backup and bring it to the targets; what happens is told to the report. `begun` is called with the name of
+    the backup once it has one.
 
     Raises `UsageError` for a name that the config does not have, `ConfigError` where state folder or staging area are
     not safe, `LockedError` where another run of this job is at work.
@@ -62,11 +63,12 @@ def run(config: Config, wish: RunWish, report: Report) -> None:
             report.warn(f"job {config.job}", f"the clock stands before the last backup, {last}")
         history.add("start", backup=backup_id(started), only=wish.only)
         log.info("job %s, backup %s", config.job, backup_id(started))
+        begun(backup_id(started))
         draft = draft_of(config, wish, started)
         if not config.streams:
             sizes = history.last_sizes()
             warn_of_room(staging.room(), needed_room([sizes.get(entry.label, {}) for entry in generators]), report)
-        facts: dict[str, Any] = {"backup": draft.id, "only": wish.only}
+        facts: dict[str, Any] = {"backup": draft.id, "only": wish.only, "targets": wish.targets}
         where = f"job {config.job}"
         with report.attempt(where), hooked(config.before, config.after, where, report):
             others = (config, draft, targets, wish.keep, report)
@@ -85,17 +87,18 @@ def _delivered(
     """Let these generators produce, bring it to the targets, and give what the history should know of it."""
     config, report = delivery.config, delivery.report
     last_sizes = History(config.state_folder, delivery.draft.job).last_sizes("uncompressed")
-    records = []
+    records, seconds = [], {}
     for entry in config.generators:
         note(f"at work on {entry.label}")
         if entry in generators:
-            last = last_sizes.get(entry.label, {})
+            last, begun = last_sizes.get(entry.label, {}), time.monotonic()
             records.append(generate(entry, config, staging, delivery.sink, report, last))
+            seconds[entry.label] = round(time.monotonic() - begun, 3)
         else:
             records.append(skipped(entry))
     note("bringing the backup to the targets")
     if any(record.artefacts for record in records):
-        return delivery.finish(_completed(delivery, records))
+        return {"entry_seconds": seconds, **delivery.finish(_completed(delivery, records))}
     log.error("job %s: no entry produced anything, so nothing is published; earlier backups are as they were",
               config.job)  # fmt: skip
     return {}

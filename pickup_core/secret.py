@@ -23,7 +23,7 @@ from pickup_core.errors import ConfigError
 MASK = "***"
 _SHORTEST_REDACTED = 4
 _SPEAKING_NAME = re.compile(
-    r"((\A|_|db|ftp|smtp|user)pass|password|passwd|pwd|passphrase|secret|token"
+    r"((\A|_|db|ftp|smtp|user)pass|password|passwd|pwd|passphrase|secret|token|heartbeat_url"
     r"|(api|access|secret|account|encryption|master|private|signing)_?key|(?-i:[A-Z0-9]_KEY))s?\d*\Z",
     re.IGNORECASE,
 )

@@ -1,6 +1,8 @@
 """Together: several calls at once, each in a thread of its own."""
 
+import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -54,3 +56,34 @@ def beside(calls: Mapping[str, Callable[[], object]]) -> Iterator[None]:
             ended.wait()
     if failures:
         raise failures[0]
+
+
+def at_most(seconds: float, calls: Mapping[str, Callable[[], object]]) -> dict[str, BaseException]:
+    """Make all calls at once, wait for them so long and no longer, and give what went wrong, by their names.
+
+    What has not ended by then counts as gone wrong, and is left to itself: its thread ends with the process.
+    """
+    ended: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
+
+    def work(name: str, call: Callable[[], object]) -> None:
+        failure: BaseException | None = None
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - it is given back
+            failure = error
+        ended.put((name, failure))
+
+    limit = time.monotonic() + seconds
+    for name, call in calls.items():
+        threading.Thread(target=work, args=(name, call), name=name, daemon=True).start()
+    failures: dict[str, BaseException] = {}
+    waiting = list(calls)
+    while waiting:
+        try:
+            name, failure = ended.get(timeout=max(0.0, limit - time.monotonic()))
+        except queue.Empty:
+            return failures | {name: TimeoutError(f"has not ended within {seconds:g} seconds") for name in waiting}
+        waiting.remove(name)
+        if failure is not None:
+            failures[name] = failure
+    return failures

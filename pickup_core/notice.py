@@ -1,0 +1,124 @@
+"""What is told of a run: a subject that says it all on a phone, and a text with what the report said."""
+
+import logging
+import re
+import socket
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from pickup_core.errors import ExitCode
+from pickup_core.logs import Formatter
+from pickup_core.wording import counted
+
+Kind = Literal["failure", "warning", "success", "test"]
+Occasion = Literal["failure", "warning", "success", "recovery", "test"]
+
+_MOST_PROBLEMS = 20
+_MOST_LINES = 200
+_LONGEST_LINE = 1000
+_LONGEST_SUBJECT = 120
+_LONGEST_SUMMARY = 1500
+_LONGEST_BODY = 10_000
+_ENTRY = re.compile(r"(?:GENERATORS|TARGETS)\[\d+\] ('.*?') \(([\w.-]+)\)")
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A message: its `summary` is short enough for a phone, its `body` for a heartbeat, at most 10 kB."""
+
+    kind: Kind
+    occasions: frozenset[Occasion]
+    subject: str
+    summary: str
+    body: str
+
+
+class Transcript(logging.Handler):
+    """Keeps what a run says, as a terminal shows it: the first errors and warnings, and the last lines of all else."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.setFormatter(Formatter("%(message)s"))
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+        self.said: deque[str] = deque(maxlen=_MOST_LINES)
+        self.more = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        if record.levelno < logging.WARNING:
+            self.said.append(_cut(text))
+        else:
+            self.add(text, self.errors if record.levelno >= logging.ERROR else self.warnings)
+
+    def add(self, text: str, problems: list[str]) -> None:
+        """Keep an error or a warning, unless there are many."""
+        if len(problems) < _MOST_PROBLEMS:
+            problems.append(_cut(text))
+        else:
+            self.more += 1
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that is worth a look, each with its weight."""
+        lines = [f"ERROR: {text}" for text in self.errors] + [f"WARNING: {text}" for text in self.warnings]
+        return [*lines, f"and {self.more} more"] if self.more else lines
+
+
+def notice_of(job: str, backup: str | None, code: int, has_recovered: bool, transcript: Transcript) -> Notice:
+    """Give the message about a run that ended with this exit code; `has_recovered` where the last one had failed."""
+    kind: Kind = "success" if code == ExitCode.OK else "warning" if code == ExitCode.WARNINGS else "failure"
+    occasions: set[Occasion] = {kind, "recovery"} if has_recovered else {kind}
+    done = {"success": "backup stored", "warning": "backup stored, with warnings", "failure": "backup failed"}[kind]
+    if has_recovered:
+        done = {"success": "backup works again", "warning": "backup works again, with warnings"}[kind]
+    causes = transcript.errors or transcript.warnings
+    cause = _ENTRY.sub(r"\2 \1", causes[0].partition("\n")[0]) if causes else ""
+    subject = f"{job}: {done}" + (f": {cause}" if cause else "")
+    head = [
+        f"job {job} on {socket.gethostname()}, " + (f"backup {backup}" if backup else "no backup was begun"),
+        f"{done}: exit code {code}, {_tally(transcript)}",
+    ]
+    summary = "\n".join([*head, "", *transcript.problems] if transcript.problems else head)
+    return Notice(
+        kind=kind,
+        occasions=frozenset(occasions),
+        subject=_clean(_cut(" ".join(subject.split()), _LONGEST_SUBJECT)),
+        summary=_clean(_cut(summary, _LONGEST_SUMMARY)),
+        body=_clean(_with_last(summary, transcript.said)),
+    )
+
+
+def test_notice(job: str) -> Notice:
+    """Give the message that shows whether messages arrive."""
+    text = f"This is a test message from job {job} on {socket.gethostname()}. No backup was made."
+    return Notice("test", frozenset({"test"}), f"{job}: test message of Pickup", text, text)
+
+
+def _tally(transcript: Transcript) -> str:
+    return f"{counted(len(transcript.errors), 'error')}, {counted(len(transcript.warnings), 'warning')}"
+
+
+def _with_last(text: str, lines: deque[str]) -> str:
+    """Give a text, and below it as many of the last lines as there is room for."""
+    text = _cut(text, _LONGEST_BODY)
+    room, fitting = _LONGEST_BODY - len(text.encode("utf-8", "backslashreplace")) - 10, deque[str]()
+    for line in reversed(lines):
+        room -= len(line.encode("utf-8", "backslashreplace")) + 1
+        if room < 0:
+            fitting.appendleft("...")
+            break
+        fitting.appendleft(line)
+    return "\n".join([text, "", *fitting]) + "\n" if fitting else f"{text}\n"
+
+
+def _cut(text: str, longest: int = _LONGEST_LINE) -> str:
+    """Give a text of at most that many bytes; where it was longer it ends with three dots."""
+    encoded = text.encode("utf-8", "backslashreplace")
+    return text if len(encoded) <= longest else encoded[: longest - 3].decode("utf-8", "ignore") + "..."
+
+
+def _clean(text: str) -> str:
+    """Give a text that can be encoded: names of files may be no Unicode."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,141 @@
+"""Notify: tell those whom the config names how a run went. Where that goes wrong, it is a warning, and takes a minute
+at most; the backup is what it was.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from pickup_core.config import Config
+from pickup_core.errors import ExitCode, LockedError, PickupError, Stopped
+from pickup_core.history import History
+from pickup_core.metrics import check_metrics, write_metrics
+from pickup_core.notice import Notice, Transcript, notice_of, test_notice
+from pickup_core.report import Report, explained
+from pickup_core.together import at_most
+
+log = logging.getLogger("pickup.notify")
+
+_LONGEST = 60  # seconds, for all together
+_LONGEST_START = 15
+
+
+@contextmanager
+def told(config: Config, exit_code: Callable[[], int]) -> Iterator[Callable[[str], None]]:
+    """Tell how the run in the `with` went, however it ends. Gives what is to be called once the run has begun, with the
+    name of its backup.
+
+    A run that finds another one at work says so to the services alone: the heartbeat and the metrics are those of the
+    other.
+    """
+    if not (config.services or config.heartbeat or config.metrics_file):
+        yield lambda backup: None
+        return
+    telling = _Telling(config)
+    try:
+        with telling.listening():
+            yield telling.begin
+    except BaseException as error:
+        telling.end(*_ending(error), is_other_at_work=isinstance(error, LockedError))
+        raise
+    telling.end(exit_code())
+
+
+def check_notifications(config: Config, report: Report, sends: bool) -> None:
+    """See, as far as that can be seen without a message, whether all could be told; what could not is a warning. With
+    `sends`, send a test message to each service instead.
+    """
+    assert config.job is not None
+    test = test_notice(config.job)
+    calls: dict[str, Callable[[], object]] = {
+        service.where: partial(service.send, test) if sends else service.check for service in config.services
+    }
+    if config.heartbeat:
+        calls["HEARTBEAT_URL"] = config.heartbeat.check
+    if config.metrics_file:
+        calls["METRICS_FILE"] = partial(check_metrics, config.metrics_file)
+    failures = at_most(_LONGEST, calls)
+    for where in calls:
+        if where in failures:
+            report.warn(where, explained(failures[where]))
+        else:
+            log.info("%s: %s", where, "a test message was sent" if sends and where.startswith("NOTIFY") else "ok")
+
+
+class _Telling:
+    """What is told of one run."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._transcript = Transcript()
+        self._backup: str | None = None
+        self._started = time.monotonic()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear what the run says."""
+        logger = logging.getLogger("pickup")
+        logger.addHandler(self._transcript)
+        try:
+            yield
+        finally:
+            logger.removeHandler(self._transcript)
+
+    def begin(self, backup: str) -> None:
+        """Tell the heartbeat that the run has begun."""
+        self._backup = backup
+        if self._config.heartbeat:
+            _tell({"HEARTBEAT_URL": partial(self._config.heartbeat.ping, "start", tries=1)}, _LONGEST_START)
+
+    def end(self, code: int, sentence: str = "", is_other_at_work: bool = False) -> None:
+        """Tell everybody how it ended; the sentence is what ended it before its time."""
+        try:
+            self._end(code, sentence, is_other_at_work)
+        except Exception as error:  # noqa: BLE001 - the backup is made, and nobody is to lose it for this
+            log.warning("how the run went could not be told: %s", explained(error))
+
+    def _end(self, code: int, sentence: str, is_other_at_work: bool) -> None:
+        config, now, seconds = self._config, datetime.now(timezone.utc), time.monotonic() - self._started
+        if sentence:
+            self._transcript.errors.insert(0, sentence)
+        notice = self._notice(code)
+        calls: dict[str, Callable[[], object]] = {
+            service.where: partial(service.send, notice) for service in config.services if service.wants(notice)
+        }
+        if config.heartbeat and not is_other_at_work:
+            is_stored = code in (ExitCode.OK, ExitCode.WARNINGS)
+            calls["HEARTBEAT_URL"] = partial(config.heartbeat.ping, "success" if is_stored else "failure", notice.body)
+        if config.metrics_file and not is_other_at_work:
+            calls["METRICS_FILE"] = partial(write_metrics, config.metrics_file, config, code, seconds, now)
+        _tell(calls, _LONGEST)
+
+    def _notice(self, code: int) -> Notice:
+        job = self._config.job
+        assert job is not None
+        is_stored = self._backup is not None and code in (ExitCode.OK, ExitCode.WARNINGS)
+        has_recovered = is_stored and History(self._config.state_folder, job).has_recovered(self._backup or "")
+        return notice_of(job, self._backup, code, has_recovered, self._transcript)
+
+
+def _tell(calls: Mapping[str, Callable[[], Any]], seconds: float) -> None:
+    for where, error in at_most(seconds, calls).items():
+        log.warning("%s: could not be told: %s", where, explained(error))
+
+
+def _ending(error: BaseException) -> tuple[int, str]:
+    """Give the exit code that an exception leads to, and the sentence that explains it, as the command line does."""
+    match error:
+        case Stopped():
+            return error.exit_code, str(error)
+        case KeyboardInterrupt():
+            return 130, "interrupted"
+        case PickupError():
+            return error.exit_code, str(error)
+        case OSError():
+            return ExitCode.FAILED, explained(error)
+        case _:
+            return ExitCode.INTERNAL, f"internal error: {type(error).__name__}: {error}"
