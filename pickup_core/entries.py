@@ -194,7 +194,7 @@ def validated(
         got: dict[str, str] = {}
         for one in error.errors(include_url=False):
             keys = _place(one, values)
-            place = f"{prefix}{'.'.join(keys)}".rstrip(".")
+            place = f"{prefix}{'.'.join(keys)}".rstrip(".: ")  # what is wrong may be the whole
             by_place.setdefault(place, []).append(_message(one, keys, model))
             got[place] = _got(one, keys)
         problems += [f"{place}: {' or '.join(dict.fromkeys(said))}{got[place]}" for place, said in by_place.items()]

@@ -20,6 +20,7 @@ _LONGEST_LINE = 1000
 _LONGEST_SUBJECT = 120
 _LONGEST_SUMMARY = 1500
 _LONGEST_BODY = 10_000
+_ROOM_FOR_LAST = 3000
 _ENTRY = re.compile(r"(?:GENERATORS|TARGETS)\[\d+\] ('.*?') \(([\w.-]+)\)")
 
 
@@ -90,7 +91,7 @@ def notice_of(job: str, backup: str | None, code: int, has_recovered: bool, tran
     )
 
 
-def test_notice(job: str) -> Notice:
+def trial_notice(job: str) -> Notice:
     """Give the message that shows whether messages arrive."""
     text = f"This is a test message from job {job} on {socket.gethostname()}. No backup was made."
     return Notice("test", frozenset({"test"}), f"{job}: test message of Pickup", text, text)
@@ -102,8 +103,8 @@ def _tally(transcript: Transcript) -> str:
 
 def _with_last(text: str, lines: deque[str]) -> str:
     """Give a text, and below it as many of the last lines as there is room for."""
-    text = _cut(text, _LONGEST_BODY)
-    room, fitting = _LONGEST_BODY - len(text.encode("utf-8", "backslashreplace")) - 10, deque[str]()
+    text = _cut(text, _LONGEST_BODY - _ROOM_FOR_LAST)
+    room, fitting = _LONGEST_BODY - len(text.encode("utf-8", "backslashreplace")) - len("\n\n...\n"), deque[str]()
     for line in reversed(lines):
         room -= len(line.encode("utf-8", "backslashreplace")) + 1
         if room < 0:

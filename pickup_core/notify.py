@@ -14,9 +14,10 @@ from pickup_core.config import Config
 from pickup_core.errors import ExitCode, LockedError, PickupError, Stopped
 from pickup_core.history import History
 from pickup_core.metrics import check_metrics, write_metrics
-from pickup_core.notice import Notice, Transcript, notice_of, test_notice
+from pickup_core.notice import Notice, Transcript, notice_of, trial_notice
 from pickup_core.report import Report, explained
 from pickup_core.together import at_most
+from pickup_core.wording import printable
 
 log = logging.getLogger("pickup.notify")
 
@@ -40,9 +41,11 @@ def told(config: Config, exit_code: Callable[[], int]) -> Iterator[Callable[[str
         with telling.listening():
             yield telling.begin
     except BaseException as error:
-        telling.end(*_ending(error), is_other_at_work=isinstance(error, LockedError))
+        with _harmless():
+            telling.end(*_ending(error), is_other_at_work=isinstance(error, LockedError))
         raise
-    telling.end(exit_code())
+    with _harmless():
+        telling.end(exit_code())
 
 
 def check_notifications(config: Config, report: Report, sends: bool) -> None:
@@ -50,7 +53,7 @@ def check_notifications(config: Config, report: Report, sends: bool) -> None:
     `sends`, send a test message to each service instead.
     """
     assert config.job is not None
-    test = test_notice(config.job)
+    test = trial_notice(config.job)
     calls: dict[str, Callable[[], object]] = {
         service.where: partial(service.send, test) if sends else service.check for service in config.services
     }
@@ -89,19 +92,14 @@ class _Telling:
         """Tell the heartbeat that the run has begun."""
         self._backup = backup
         if self._config.heartbeat:
-            _tell({"HEARTBEAT_URL": partial(self._config.heartbeat.ping, "start", tries=1)}, _LONGEST_START)
+            with _harmless():
+                _tell({"HEARTBEAT_URL": partial(self._config.heartbeat.ping, "start", tries=1)}, _LONGEST_START)
 
     def end(self, code: int, sentence: str = "", is_other_at_work: bool = False) -> None:
         """Tell everybody how it ended; the sentence is what ended it before its time."""
-        try:
-            self._end(code, sentence, is_other_at_work)
-        except Exception as error:  # noqa: BLE001 - the backup is made, and nobody is to lose it for this
-            log.warning("how the run went could not be told: %s", explained(error))
-
-    def _end(self, code: int, sentence: str, is_other_at_work: bool) -> None:
         config, now, seconds = self._config, datetime.now(timezone.utc), time.monotonic() - self._started
         if sentence:
-            self._transcript.errors.insert(0, sentence)
+            self._transcript.errors.insert(0, printable(sentence))
         notice = self._notice(code)
         calls: dict[str, Callable[[], object]] = {
             service.where: partial(service.send, notice) for service in config.services if service.wants(notice)
@@ -119,6 +117,15 @@ class _Telling:
         is_stored = self._backup is not None and code in (ExitCode.OK, ExitCode.WARNINGS)
         has_recovered = is_stored and History(self._config.state_folder, job).has_recovered(self._backup or "")
         return notice_of(job, self._backup, code, has_recovered, self._transcript)
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
+    """Let the `with` fail with a warning: nobody is to lose a backup because it could not be told."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        log.warning("how the run goes could not be told: %s", explained(error))
 
 
 def _tell(calls: Mapping[str, Callable[[], Any]], seconds: float) -> None:

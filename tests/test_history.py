@@ -184,3 +184,48 @@ print([record["n"] for record in history.records("run")])
     done = python(code)
     assert done.stdout == "[1, 2]\n", done.stderr
     assert done.stderr.count("could not be written: ") == 2
+
+
+# Recovery
+
+
+def night(history: History, number: int, code: int | None = 0, **facts: object) -> str:
+    """Note a run, or with None one that was killed, and give its backup."""
+    backup = f"2026-11-{number:02}T031502Z"
+    history.add("start", backup=backup)
+    if code is not None:
+        history.add("run", backup=backup, exit=code, **facts)
+    return backup
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ([], False),
+        ([(0, {})], False),
+        ([(1, {})], False),
+        ([(2, {})], True),
+        ([(None, {})], True),
+        ([(2, {}), (0, {})], False),
+        ([(2, {}), (2, {}), (0, {}), (2, {})], True),
+        ([(2, {}), (0, {"only": ["db"]})], True),
+        ([(2, {}), (0, {"targets": ["disk"]})], True),
+        ([(0, {}), (2, {"only": ["db"]})], True),
+        ([(0, {}), (0, {"only": ["db"]})], False),
+        ([("2", {})], True),
+    ],
+)
+def test_the_first_whole_run_that_goes_well_after_a_failure_is_a_recovery(
+    history: History, before: list[tuple[int | None, dict[str, object]]], expected: bool
+) -> None:
+    for number, (code, facts) in enumerate(before, 1):
+        night(history, number, code, **facts)
+    assert history.has_recovered(night(history, 20)) == expected
+    assert not history.has_recovered(night(history, 21))
+
+
+def test_a_run_of_a_part_is_no_recovery(history: History) -> None:
+    night(history, 1, 2)
+    assert not history.has_recovered(night(history, 2, 0, only=["db"]))
+    assert not history.has_recovered(night(history, 3, 0, targets=["disk"]))
+    assert history.has_recovered(night(history, 4, 0, only=[], targets=[]))

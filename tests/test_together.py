@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pickup_core.together import at_work_on, together
+from pickup_core.together import at_most, at_work_on, together
+from tests.builders import python
 
 
 def test_calls_are_made_at_once_and_know_what_they_are_at_work_on() -> None:
@@ -87,3 +88,49 @@ def test_a_signal_gets_out_when_all_have_ended(tmp_path: Path) -> None:
         lines = process.stdout.read().splitlines()
     assert sorted(lines[:2]) == ["ended a", "ended b"]
     assert lines[2:] == ["stopped 1"]
+
+
+# With a limit
+
+
+def test_what_ends_in_time_is_waited_for_and_what_goes_wrong_is_given_back() -> None:
+    ended = []
+
+    def slow() -> None:
+        time.sleep(0.2)
+        ended.append(True)
+
+    def fail() -> None:
+        raise OSError("gone")
+
+    failures = at_most(20, {"slow": slow, "fails": fail, "leaves": lambda: sys.exit(3)})
+    assert {name: repr(error) for name, error in failures.items()} == {
+        "fails": "OSError('gone')",
+        "leaves": "SystemExit(3)",
+    }
+    assert ended == [True]
+    assert at_most(0, {}) == {}
+
+
+def test_what_does_not_end_in_time_is_left_alone() -> None:
+    """A hanging server costs no more than this: neither here, nor at the end of the process."""
+    done = python(
+        "import time\nfrom pickup_core.together import at_most\nbegan = time.monotonic()\n"
+        "print(at_most(0.3, {'hangs': lambda: time.sleep(100), 'is quick': lambda: None}))\n"
+        "print(0.3 <= time.monotonic() - began < 5)"
+    )
+    assert done.stdout == "{'hangs': TimeoutError('has not ended within 0.3 seconds')}\nTrue\n", done.stderr
+    assert done.returncode == 0
+
+
+def test_a_signal_is_heard_meanwhile() -> None:
+    done = python(
+        "import os, signal, threading, time\nfrom pickup_core.together import at_most\n"
+        "def stop(number, frame): raise KeyError('heard')\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "began = time.monotonic()\n"
+        "try: at_most(50, {'hangs': lambda: time.sleep(50)})\n"
+        "except KeyError: print(time.monotonic() - began < 5)"
+    )
+    assert done.stdout == "True\n", done.stderr

@@ -53,7 +53,7 @@ def web(*answers: tuple[int, bytes], certificate: Path | None = None, location: 
 
         do_GET = do_POST = deal  # noqa: N815
 
-        def log_message(self, format: str, *arguments: object) -> None:
+        def log_message(self, *arguments: object) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
