@@ -17,7 +17,7 @@ The config, and what stands in it:
 
     config        finds the file, runs it, checks it        profiles      finds and loads the modules they name
     entries       one dict of GENERATORS or TARGETS each    masking       the config's source without its secrets
-    services      whom NOTIFY names: apprise, or mail       mail          a message by SMTP
+    services      whom NOTIFY names: apprise, or mail       mail          what is said of it there
     heartbeat     what HEARTBEAT_URL names                  addresses     those that nobody may see
 
 A run. `run` is the straight line: generate, then deliver, which publishes and prunes at each target:
@@ -34,6 +34,7 @@ A run. `run` is the straight line: generate, then deliver, which publishes and p
     encryption    to public keys, in the format of age      pace          how fast bytes may go
     fanout        one stream to several targets at once     notify        tells how the run went
     notice        what is told: a subject, and a text       metrics       what METRICS_FILE says of it
+    smtp          sends mail                                ping          asks a web server
 
 Which backups there are, and reading them:
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pickup_core.addresses import scheme_of, secret_address
 from pickup_core.entries import validated
 from pickup_core.errors import PickupError
-from pickup_core.mail import Mail, check_mail, send_mail
+from pickup_core.mail import Mail
 from pickup_core.notice import Notice, Occasion
 from pickup_core.options import Options
 from pickup_core.secret import Secret
@@ -61,6 +61,8 @@ class Service:
     def send(self, notice: Notice) -> None:
         """Send a message. Raises `PickupError` where the service did not take it."""
         if isinstance(self.way, Mail):
+            from pickup_core.smtp import send_mail
+
             send_mail(self.way, notice.subject, notice.body)
             return
         with _complaints() as complaints:
@@ -73,6 +75,8 @@ class Service:
     def check(self) -> None:
         """See, as far as that can be seen without sending, whether a message could be sent. Raises `PickupError`."""
         if isinstance(self.way, Mail):
+            from pickup_core.smtp import check_mail
+
             check_mail(self.way)
             return
         with _complaints() as complaints:

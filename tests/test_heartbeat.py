@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pickup_core import heartbeat as module
+from pickup_core import ping as module
 from pickup_core.errors import PickupError
 from pickup_core.heartbeat import Event, Heartbeat, heartbeat_of
 from pickup_core.secret import Secret, redact

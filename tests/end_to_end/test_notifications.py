@@ -17,7 +17,16 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.end_to_end.command import Code, Result, Site, command_entry, folder_entry, shell_entry, target_entry, wait_until
+from tests.end_to_end.command import (
+    Code,
+    Result,
+    Site,
+    command_entry,
+    folder_entry,
+    shell_entry,
+    target_entry,
+    wait_until,
+)
 from tests.servers.ftpd import certificate
 from tests.servers.smtpd import PASSWORD, USER, Inbox, hanging, smtpd, talking
 from tests.servers.web import Web, web
@@ -40,7 +49,10 @@ class Listeners:
         mail = {"to": "root@example.org", "port": self.inbox.port, "security": "starttls", "user": USER}
         mail |= {"password": PASSWORD, "ca_file": str(self.certificate), "sender": "web@example.org"}
         names: dict[str, Any] = {
-            "NOTIFY": [{"mail": mail, "on": on or ALL}, {"url": f"json://127.0.0.1:{self.service.port}/{KEY}", "on": on or ALL}],
+            "NOTIFY": [
+                {"mail": mail, "on": on or ALL},
+                {"url": f"json://127.0.0.1:{self.service.port}/{KEY}", "on": on or ALL},
+            ],
             "HEARTBEAT_URL": f"http://127.0.0.1:{self.heartbeat.port}/{KEY}",
             "METRICS_FILE": "metrics/pickup.prom",
         }
@@ -255,7 +267,9 @@ def ended_by_force(listeners: Listeners) -> int:
 
 def test_a_run_that_finds_another_one_at_work_tells_the_services_alone(listeners: Listeners) -> None:
     site = listeners.site
-    listeners.configure(generators=[shell_entry(f"touch {site.folder}/begun; until [ -e {site.folder}/go ]; do sleep 0.01; done; echo")])
+    listeners.configure(
+        generators=[shell_entry(f"touch {site.folder}/begun; until [ -e {site.folder}/go ]; do sleep 0.01; done; echo")]
+    )
     first = site.start("-q")
     wait_until((site.folder / "begun").exists, "the entry is at work")
     site.run("-q", status=4)
