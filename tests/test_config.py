@@ -94,7 +94,9 @@ def test_the_example_in_the_package_is_a_config_that_loads(tmp_path: Path) -> No
 
 def test_every_setting_that_the_example_shows_is_one(tmp_path: Path) -> None:
     text = (ROOT / "config.py.example").read_text(encoding="utf-8")
-    shown = re.sub(r"(?m)^# ([A-Z_]+ = )", r"\1", text)
+    shown = re.sub(r"(?m)^# ([A-Z_]+ = |from pickup_core.api import)", r"\1", text)
+    (tmp_path / "heartbeat.url").write_text("https://example.org/a")
+    (tmp_path / "heartbeat.url").chmod(0o600)
     names = set(re.findall(r"(?m)^([A-Z_]+) = ", shown))
     shown = shown.replace("handlers=..., root=...", "root=dict()")
     (tmp_path / "recipients").write_text(make_identity(tmp_path / "identity"))

@@ -86,8 +86,13 @@ def test_the_history_gets_the_places_the_sizes_and_the_digest_of_the_manifest(tm
     stores = MemoryStore(), MemoryStore()
     report = Report()
     facts = delivered(config_of(tmp_path, *stores), lossy, report)
+    assert {name: 0 <= seconds < 60 for name, seconds in facts.pop("target_seconds").items()} == {
+        "t0": True,
+        "t1": True,
+    }
     assert facts == {
         "places": [store.place for store in stores],
+        "size": lossy.manifest.size,
         "sizes": {"command/main": {"data.bin": len(CONTENTS["command/main"])}},
         "uncompressed": {"command/main": {"data.bin": len(CONTENTS["command/main"])}},
         "manifest": hashlib.sha256(stores[1].files[f"{JOB}/{lossy.manifest.id}.partial.json"]).hexdigest(),
@@ -347,6 +352,8 @@ def test_what_is_streamed_is_what_would_have_been_staged(tmp_path: Path, made: M
     report = Report()
     facts = streamed(config_of(tmp_path, *stores), made, report)
     assert [store.files for store in stores] == [staged.files] * 2
+    assert set(facts.pop("target_seconds")) == {"t0", "t1"}
+    assert set(expected.pop("target_seconds")) == {"t0"}
     assert facts == {**expected, "places": [store.place for store in stores]}
     assert report.exit_code == 0
 

@@ -304,10 +304,13 @@ def problems_of_entry(text: str, folder: Path) -> tuple[str, ...]:
 @pytest.fixture
 def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The secrets that examples speak of."""
-    for name in ("ledger.key", "dump.key", "backup.password", "bin/pass"):
+    for name in ("ledger.key", "dump.key", "backup.password", "mail.password", "bin/pass"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("#!/bin/sh\necho correct-horse\n")
         (tmp_path / name).chmod(0o700)
+    for name in ("heartbeat.url", "ntfy.url"):
+        (tmp_path / name).write_text("https://example.org/2c3f5a7e-0000-4a3b-8c1d-1234567890ab\n")
+        (tmp_path / name).chmod(0o600)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
 
@@ -363,6 +366,7 @@ def test_every_setting_and_key_of_the_example_has_a_comment_above_it() -> None:
             assert above.startswith("# "), f"line {number + 1}: {line}"
 
 
+@pytest.mark.usefixtures("secrets")
 def test_each_example_that_is_commented_out_is_valid(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     [entry] = re.findall(r"(?m)^    # dict\(\n(?:    #     .*\n)+    # \),\n", text)
@@ -370,7 +374,8 @@ def test_each_example_that_is_commented_out_is_valid(tmp_path: Path) -> None:
     settings = "\n".join(re.findall(r"(?m)^# ([A-Z_]+ = .*)$", text))
     assert {line.partition(" = ")[0] for line in settings.splitlines()} >= {"JOB", "COMPRESSION", "STAGING_AREA"}
     (tmp_path / "recipients").write_text(make_identity(tmp_path / "identity"))
-    assert problems_of_lines(settings + "\n", tmp_path) == ()
+    (imports,) = re.findall(r"(?m)^# (from pickup_core.api import .*)$", text)
+    assert problems_of_lines(f"{imports}\n{settings}\n", tmp_path) == ()
 
 
 def test_init_writes_the_job_as_a_text(machine: Machine) -> None:

@@ -77,6 +77,7 @@ def test_a_run_is_told_entry_by_entry_and_target_by_target(tmp_path: Path) -> No
 
 
 def test_a_run_that_fails_takes_nothing_away(tmp_path: Path) -> None:
+    """L7"""
     before = after_a_run(made(tmp_path))
     (tmp_path / "blocked").write_text("")
     after = after_a_run(made(tmp_path, command="false"))
@@ -113,6 +114,7 @@ def test_names_are_read_as_they_are(tmp_path: Path, name: str) -> None:
 
 
 def test_everybody_may_read_it_and_nothing_else_is_left(tmp_path: Path) -> None:
+    """L7: it is replaced in one step, and never written to where a link leads."""
     config, folder = made(tmp_path), tmp_path / "collected"
     folder.mkdir()
     path = folder / "pickup.prom"
