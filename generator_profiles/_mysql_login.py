@@ -36,9 +36,10 @@ class Login:
         return f"{self.host}:{self.port}" if self.host else f"socket {self.socket}"
 
 
-def usual_socket() -> Path:
-    """Give the first of the usual sockets that is there."""
-    return next(filter(Path.is_socket, map(Path, _SOCKETS)), Path(_SOCKETS[0]))
+def usual_socket(root: Path = Path("/")) -> Path:
+    """Give the first of the usual sockets below `root` that is there, or the first of all where none is."""
+    sockets = [root / socket.lstrip("/") for socket in _SOCKETS]
+    return next(filter(Path.is_socket, sockets), sockets[0])
 
 
 def system_user() -> str:

@@ -13,14 +13,16 @@ What the command writes to its standard error goes to the log.
 """
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
-from pickup_core.api import Artefact, Options, PickupError, Secret, Terms, output_of, require_program
+from pickup_core.api import Artefact, Found, Options, PickupError, Secret, Terms, output_of, require_program
 
 API_VERSION = (1, 0)
+
+_PACKAGES = {"dpkg": ["dpkg", "--get-selections"], "rpm": ["rpm", "--query", "--all"]}
 
 
 class Config(Options):
@@ -83,3 +85,11 @@ def check(config: Config) -> None:
         raise PickupError(f"folder {config.cwd}, in which {config.words[0]} should run, does not exist")
     if "PATH" not in config.env:
         require_program(str(config.cwd / config.words[0]) if "/" in config.words[0] else config.words[0])
+
+
+def discover(root: Path, without: Sequence[Path]) -> Iterator[Found]:
+    """Find the first of the known package managers."""
+    for program, command in _PACKAGES.items():
+        if (root / "usr/bin" / program).exists():
+            yield Found("packages", {"command": command, "filename": "packages.txt"}, "The installed packages.")
+            return

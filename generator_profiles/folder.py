@@ -21,6 +21,7 @@ is an absolute path, any other is relative to ``path``. ``*`` stops at ``/``, ``
 
 import contextlib
 import errno
+import glob
 import logging
 import os
 import re
@@ -28,7 +29,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -48,6 +49,7 @@ from pickup_core.api import (
     CONTENTS_SUFFIX,
     TAR_ENVIRONMENT,
     Artefact,
+    Found,
     Options,
     Output,
     PickupError,
@@ -65,6 +67,16 @@ LOOSE = "_files"
 
 log = logging.getLogger("pickup.folder")
 
+_PLACES = {
+    "etc": ("etc", "The settings of this machine."),
+    "home": ("home", "What its users have."),
+    "root": ("root", "What root has."),
+    "srv": ("srv", "What it serves."),
+    "www": ("var/www", "Its websites."),
+    "crontabs": ("var/spool/cron", "The crontabs of its users."),
+}
+_OF_USERS = ("home", "root")
+_PASSING = [".cache", "**/.local/share/Trash"]
 _DATABASES = {
     "PG_VERSION": "PostgreSQL",
     "ibdata1": "MySQL or MariaDB",
@@ -179,6 +191,34 @@ def check(config: Config) -> Iterator[str]:
                     matches = names_in_words(_excluded(config, whole, pattern)) or "nothing"
                     yield f"exclude {pattern!r} matches {matches} in {path}"
             yield from _databases_below(path, expressions(config.exclude, path))
+
+
+def discover(root: Path, without: Sequence[Path]) -> Iterator[Found]:
+    """Find the folders that nearly every host has, and that no package brings back."""
+    for name, (place, why) in _PLACES.items():
+        if paths := _own_folders(root / place):
+            own = [f"{path}/{glob.escape(str(each.relative_to(path)))}" for path in paths for each in without
+                   if path in each.parents]  # fmt: skip
+            config: dict[str, Any] = {"path": str(paths[0]) if len(paths) == 1 else [*map(str, paths)]}
+            if exclude := [*(_PASSING if name in _OF_USERS else ()), *own]:
+                config["exclude"] = exclude
+            yield Found(name, config | ({"exclude_caches": True} if name in _OF_USERS else {}), why)
+
+
+def _own_folders(place: Path) -> list[Path]:
+    """Give a folder, where we are root or it is ours, or else those in it that are ours; none that is empty."""
+    try:
+        place = place.resolve(strict=True)
+        is_ours = os.geteuid() in (0, place.stat().st_uid)
+        folders = [place] if is_ours else [each for each in sorted(place.iterdir()) if _is_own_folder(each)]
+        return [folder for folder in folders if folder.is_dir() and any(folder.iterdir())]
+    except OSError:  # it is not there, or not for us
+        return []
+
+
+def _is_own_folder(path: Path) -> bool:
+    status = path.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _archived(archive: _Archive, config: Config, options: Sequence[str], contents: Path) -> Iterator[Artefact]:

@@ -22,6 +22,7 @@ missing without an error, so a right that is missing is a loss: the dump is kept
 
 import contextlib
 import io
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ from generator_profiles._mysql_server import OF_SERVER, Server, connected, numbe
 from pickup_core.api import (
     HOST,
     Artefact,
+    Found,
     Judgement,
     Options,
     Output,
@@ -225,6 +227,15 @@ def check(config: Config) -> Iterator[str]:
             account_statements(server)
     if problems:
         raise PickupError(names_in_words(problems, between="; "))
+
+
+def discover(root: Path, without: Sequence[Path]) -> Iterator[Found]:
+    """Find the server that runs here, by its socket, where we are root or the user that it runs as."""
+    socket = usual_socket(root)
+    with contextlib.suppress(OSError):  # it is not there, or not for us
+        if socket.is_socket() and os.geteuid() in (0, socket.stat().st_uid):
+            config = {} if root == Path("/") else {"socket": str(socket)}
+            yield Found("mysql", config, "The databases of the MariaDB or MySQL server, and its users.")
 
 
 def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, overwrite: bool) -> Iterator[str]:

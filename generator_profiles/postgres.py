@@ -21,11 +21,12 @@ Without ``password``, libpq looks for one where it always does: in the ``service
 import contextlib
 import dataclasses
 import os
+import pwd
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -45,6 +46,7 @@ from generator_profiles._postgres_server import (
 )
 from pickup_core.api import (
     Artefact,
+    Found,
     Judgement,
     Options,
     Output,
@@ -76,6 +78,8 @@ RESTORE = """
 
 _GLOBALS = "globals"
 _ROLES = f"{_GLOBALS}.sql"
+_SOCKETS = "run/postgresql"
+_PORT = "5432"
 _LONGEST_NAME = 63
 _LOADING_STALL = 24 * 3600  # while psql makes an index of a large table it reads nothing
 _ERROR = re.compile(r"psql:\S+ .*?:  (?!0[0-2])([0-9A-Z]{5}): ")  # 00, 01, 02: notices and warnings
@@ -188,6 +192,21 @@ def check(config: Config) -> Iterator[str]:
             problems += missing
     if problems:
         raise PickupError("\n  ".join(problems), hint=hint(" ".join(problems)))
+
+
+def discover(root: Path, without: Sequence[Path]) -> Iterator[Found]:
+    """Find the servers that run here, by their sockets, where we are root or the user that they run as."""
+    for socket in sorted((root / _SOCKETS).glob(".s.PGSQL.*")):
+        with contextlib.suppress(OSError, KeyError):  # it has just gone, or its owner has no name
+            user = pwd.getpwuid(socket.stat().st_uid).pw_name
+            port = socket.suffix[1:]
+            if not socket.is_socket() or not port.isdigit() or os.geteuid() not in (0, socket.stat().st_uid):
+                continue
+            config: dict[str, Any] = {} if root == Path("/") else {"host": str(socket.parent)}
+            config |= {} if port == _PORT else {"port": int(port)}
+            config |= {} if user == "postgres" or os.geteuid() != 0 else {"as_user": user}
+            name = "postgres" if port == _PORT else f"postgres-{port}"
+            yield Found(name, config, f"The databases of the PostgreSQL server on port {port}.")
 
 
 def restore(config: Config, artefacts: Sequence[Stored], as_name: str | None, overwrite: bool) -> Iterator[str]:

@@ -11,7 +11,7 @@ What profiles see, through `api` alone:
     store         the contract of a target                  patterns      of files and of names, one meaning each
     archive       GNU tar, and its lists of contents        errors        the exceptions and the exit codes
     wording       sizes, times, lists as people read them   trust         what nobody else may be able to change
-    ssh           how the program ssh is started
+    ssh           how the program ssh is started            found         what init finds on a host
 
 The config, and what stands in it:
 
@@ -19,6 +19,7 @@ The config, and what stands in it:
     entries       one dict of GENERATORS or TARGETS each    masking       the config's source without its secrets
     services      whom NOTIFY names: apprise, or mail       mail          what is said of it there
     heartbeat     what HEARTBEAT_URL names                  addresses     those that nobody may see
+    first_config  what init writes
 
 A run. `run` is the straight line: generate, then deliver, which publishes and prunes at each target:
 

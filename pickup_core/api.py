@@ -13,6 +13,7 @@ from pickup_core.artefact import (
     broken,
 )
 from pickup_core.errors import NoRootError, PickupError, ProcessError, RefusedError, StoreError, UnreachableError
+from pickup_core.found import Found
 from pickup_core.options import HOST, Options, remote_path
 from pickup_core.patterns import expression, names_matching
 from pickup_core.process import Output, Terms, failure, feed, output_of, require_program, text_of
@@ -35,6 +36,7 @@ __all__ = [
     "STAGING_MARK",
     "TAR_ENVIRONMENT",
     "Artefact",
+    "Found",
     "Item",
     "Judgement",
     "Listed",

@@ -221,7 +221,7 @@ def _add_profiles(command: _Command) -> None:
 
 
 def _add_init(command: _Command) -> None:
-    init = command("init", "write a commented config, to be edited")
+    init = command("init", "write a commented config with what is found on this machine, to be edited")
     init.add_argument("file", metavar="FILE", nargs="?", type=_path, help="where; never over a file that is there")
 
 

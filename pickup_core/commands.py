@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import json
 import logging
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,12 +14,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pickup_core.catalogue import LATEST, LONGEST_REASON, Catalogue, read_small
-from pickup_core.config import Config, default_config_path, find_config, host_job, load_config
+from pickup_core.config import Config, default_config_path, find_config, load_config
 from pickup_core.copying import copy_command
 from pickup_core.delivery import tell_pruned
 from pickup_core.encryption import make_identity
 from pickup_core.entries import TargetEntry, chosen
 from pickup_core.errors import ConfigError, ExitCode, UsageError
+from pickup_core.first_config import first_config
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.memory import Memory
@@ -178,19 +178,19 @@ def _profiles(session: Session) -> None:
 
 def _init(session: Session) -> None:
     path = session.options.file or session.options.config or default_config_path()
-    text = Path(__file__).with_name("config.py.example").read_text(encoding="utf-8")
-    if job := host_job():
-        text = re.sub(r"(?m)^# JOB = .*$", f'JOB = "{job}"', text)
+    first = first_config(Path("/"), path.absolute().parent)
     try:
         make_folder(path.parent)
         with open(make_file(path), "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(first.text)
     except FileExistsError as error:
         if error.filename != str(path):
             raise ConfigError(f"{path} cannot be written: {error.filename} is no folder") from None
         raise ConfigError(f"{path} is there already and is left as it is", hint="pickup.py init OTHER-FILE") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+    for label, why in first.found.items():
+        log.info("found %s: %s", label, why)
     log.info("wrote %s. Edit it; then pickup.py check tells whether it would work.", path)
 
 

@@ -7,7 +7,7 @@ import pytest
 from pickup_core import api
 
 PROMISED = {
-    "API_VERSION", "ARCHIVE_SUFFIX", "BLOCK", "CONTENTS_SUFFIX", "HOST", "STAGING_MARK", "TAR_ENVIRONMENT", "Artefact", "Item",
+    "API_VERSION", "ARCHIVE_SUFFIX", "BLOCK", "CONTENTS_SUFFIX", "HOST", "STAGING_MARK", "TAR_ENVIRONMENT", "Artefact", "Found", "Item",
     "Judgement", "Listed", "NoRootError", "Options", "Output", "PickupError", "ProcessError", "Readable", "RefusedError", "Secret", "Store",
     "StoreError", "Stored", "Terms", "UnreachableError", "Writable", "acting_as", "broken", "expression", "failure", "feed", "files_in", "in_words", "label_options", "make_file", "make_folder",
     "names_in_words", "names_matching", "other_user", "others_may_write", "output_of", "read_listing", "read_trusted", "remote_path", "require_program", "secret_command",

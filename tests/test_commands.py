@@ -182,7 +182,7 @@ def test_a_new_config_names_the_job_where_the_host_has_a_name_of_its_own(
 ) -> None:
     """A container's id is a new one each time."""
     done = carried_out(tmp_path, "init", tmp_path / "new/pickup.py", needs_config=False)
-    assert done.out.startswith(f"wrote {tmp_path}/new/pickup.py. ")
+    assert done.out.splitlines()[-1].startswith(f"wrote {tmp_path}/new/pickup.py. ")
     text = (tmp_path / "new/pickup.py").read_text()
     assert re.search(line, text, re.MULTILINE)
     assert len(re.findall("^(?:# )?JOB = ", text, re.MULTILINE)) == 1

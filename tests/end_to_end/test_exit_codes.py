@@ -239,10 +239,15 @@ def test_init_writes_a_private_config_that_works_and_never_over_another(site: Si
     assert str(new) in result.out
     assert new.stat().st_mode & 0o777 == 0o600
     text = new.read_text()
+    if os.geteuid() == 0:
+        assert "found folder/etc: " in result.out
+        assert '    dict(\n        name="etc",\n' in text
     result = site.run("init", new, config=False, status=3)
     assert result.err == f"ERROR: {new} is there already and is left as it is\nHint: pickup.py init OTHER-FILE\n"
     assert new.read_text() == text
-    settings = (
+    settings = (  # and entries of the test's own: what was found on this machine may be large
+        "\nGENERATORS = [dict(name='system', profile='command', config=dict(command='uname'))]"
+        "\nTARGETS[0]['config']['path'] = 'backups'"
         f"\nSTAGING_AREA = '{site.staging}'\nSTATE_FOLDER = '{site.state}'\nLOG_FOLDER = '{site.log}'\nMIN_FREE = 0\n"
     )
     new.write_text(text + settings)
