@@ -3,7 +3,8 @@
 VENV = .venv
 PYTHON = python3 python3.14 python3.13 python3.12 python3.11 python3.10  # the first that is new enough is taken
 # What Debian must have for the tests.
-TEST_PACKAGES = acl age attr git mariadb-server openssh-client openssh-server openssl postgresql rsync sqlite3 strace vsftpd zstd
+TEST_PACKAGES = acl age attr cron fish git man-db mariadb-server openssh-client openssh-server openssl postgresql rsync sqlite3 \
+	strace systemd vsftpd zsh zstd
 OTHER_PYTHON_TESTS = $(addprefix tests/,end_to_end/test_main_line.py $(addprefix test_,$(addsuffix .py, archive artefact \
 	child config detours entries find generator_command generator_folder generator_mysql generator_postgres \
 	generator_sqlite manifest members merge process restore spool streams tame target_folder)))

@@ -183,7 +183,7 @@ def check(config: Config) -> Iterator[str]:
     yield from notes
     for path in there:
         with _archives(path, config) as archives:
-            if config.program == ["tar"] and not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+            if config.program == ["tar"] and not _may_read(path):
                 raise PickupError(f"{path} cannot be read by this user", hint="run as root, or see `program`")
             whole = _Archive(name_of(path), path, [root_member(path)], archives[0].place)
             for pattern in config.exclude:
@@ -191,6 +191,11 @@ def check(config: Config) -> Iterator[str]:
                     matches = names_in_words(_excluded(config, whole, pattern)) or "nothing"
                     yield f"exclude {pattern!r} matches {matches} in {path}"
             yield from _databases_below(path, expressions(config.exclude, path))
+
+
+def _may_read(path: Path) -> bool:
+    """Tell whether we can read a folder or a file, with what capabilities we have."""
+    return os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0), effective_ids=True)
 
 
 def discover(root: Path, without: Sequence[Path]) -> Iterator[Found]:

@@ -87,6 +87,11 @@ class Config(Options):
     """The system user who opens the databases. By default that is, for root, the owner of each, or of what leads to it;
     where several users could put something in its place or beside it, it has to be said."""
 
+    @property
+    def written_folders(self) -> Sequence[Path]:
+        """SQLite writes beside a database that is in WAL mode, also where it only reads it."""
+        return [database.parent for database in self.databases]
+
     @field_validator("databases")
     @classmethod
     def _stand_once(cls, databases: list[Path]) -> list[Path]:

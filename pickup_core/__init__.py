@@ -59,6 +59,8 @@ The command line:
     reading       list, find, verify                        logs          where messages go
     restoring     restore                                   copying       copy
     watching      status
+    scheduling    schedule                                  schedule      what is started, and when; a crontab
+    units         the same for systemd
 """
 
 __version__ = "1.0.0"

@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=description, parents=[everywhere], allow_abbrev=False)
 
     for add in (_add_run, _add_check, _add_list, _add_status, _add_find, _add_verify, _add_restore, _add_copy,
-                _add_prune, _add_keep, _add_profiles, _add_init, _add_keygen):  # fmt: skip
+                _add_prune, _add_keep, _add_profiles, _add_init, _add_schedule, _add_keygen):  # fmt: skip
         add(command)
     return root
 
@@ -225,6 +225,17 @@ def _add_init(command: _Command) -> None:
     init.add_argument("file", metavar="FILE", nargs="?", type=_path, help="where; never over a file that is there")
 
 
+def _add_schedule(command: _Command) -> None:
+    schedule = command("schedule", "print what starts a run every night: a crontab, or units of systemd")
+    text = "when, as 03:15; by default a time between 01:00 and 05:59 that follows from the host name"
+    schedule.add_argument("--at", type=_time_of_day, metavar="HH:MM", help=text)
+    text = "the system user that it runs as; with --systemd one that is not root may read everything"
+    schedule.add_argument("--user", type=_some_text, metavar="NAME", help=text)
+    schedule.add_argument("--systemd", action="store_true", help="units of systemd in place of a crontab")
+    text = "with --systemd: write the units there, never over a file, as in /etc/systemd/system"
+    schedule.add_argument("--to", type=_path, metavar="FOLDER", help=text)
+
+
 def _add_keygen(command: _Command) -> None:
     keygen = command("keygen", "make a pair of keys for ENCRYPTION")
     keygen.add_argument("file", metavar="FILE", type=_path, help="where the private key goes; never over a file")
@@ -306,6 +317,13 @@ def _duration(text: str) -> float:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 90s, 30m or 2h")
     return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def _time_of_day(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text, re.ASCII)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time of the day such as 03:15")
+    return int(found[1]), int(found[2])
 
 
 def _moment(text: str) -> datetime:

@@ -30,6 +30,7 @@ from pickup_core.prune import prune
 from pickup_core.reading import find_command, list_command, verify_command
 from pickup_core.restoring import restore_command
 from pickup_core.run import RunWish, machine_digest, run
+from pickup_core.scheduling import schedule_command
 from pickup_core.session import Session, job_of, print_table
 from pickup_core.store import DryRun, Store
 from pickup_core.trust import make_file, make_folder
@@ -216,5 +217,6 @@ _COMMANDS: dict[str, Callable[[Session], None]] = {
     "keep": _keep,
     "profiles": _profiles,
     "init": _init,
+    "schedule": schedule_command,
     "keygen": _keygen,
 }

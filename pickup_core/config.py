@@ -45,6 +45,12 @@ def in_checkout() -> bool:
     return (_CHECKOUT / "pickup.py").is_file()
 
 
+def command_words() -> list[str]:
+    """Give the command that starts this very Pickup, by whole paths: what stands before its options."""
+    script = _CHECKOUT / "pickup.py" if in_checkout() else Path(sys.argv[0]).absolute()
+    return [sys.executable, str(script)]
+
+
 def default_state_folder() -> Path:
     """Give the folder for the lock and the history where the config names none; `~` is for `Options` to resolve."""
     if in_checkout():
@@ -98,10 +104,12 @@ class Config:
 
     `recipients` are those who can open what is backed up; nothing is encrypted where there are none.
     With `streams` no file of a backup goes through the staging area, which then is where generators have their folders.
-    `raw_generators` are the dicts of `GENERATORS` as they stand there, checked or not.
+    `raw_generators` are the dicts of `GENERATORS` as they stand there, checked or not. `named` are the settings that it
+    names, and that are not left to their defaults.
     """
 
     path: Path
+    named: frozenset[str]
     masked_text: str
     version: tuple[int, int]
     job: str | None
@@ -186,6 +194,7 @@ def load_config(path: Path, generators: bool = True) -> Config:
         raise ConfigError(*(f"{path.name}: {problem}" for problem in problems), hint=f"mend {path}")
     return Config(
         path=path,
+        named=frozenset(given),
         masked_text=masked,
         version=version,
         job=job,

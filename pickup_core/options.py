@@ -5,7 +5,7 @@ values and reports every problem at once, and nothing that was not declared is a
 """
 
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,13 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True)
+
+    @property
+    def written_folders(self) -> Sequence[Path]:
+        """The local folders that a run writes to for this entry, but for its scratch folder: a service that may write
+        nowhere else is let in there.
+        """
+        return ()
 
     @field_validator("*", mode="wrap")
     @classmethod

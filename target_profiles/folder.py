@@ -37,6 +37,10 @@ class Config(Options):
     require_mount: bool = False
     """Refuse to work where `path` is not a mount point: a disk that is not plugged in is not an empty one."""
 
+    @property
+    def written_folders(self) -> Sequence[Path]:
+        return (self.path,)
+
 
 class Target(Store):
     config: Config

@@ -97,6 +97,10 @@ class Config(Options):
     program: str = "rsync"
     """The rsync program."""
 
+    @property
+    def written_folders(self) -> Sequence[Path]:
+        return (self.spool,)
+
     @field_validator("path")
     @classmethod
     def _is_a_path(cls, path: str) -> str:

@@ -22,7 +22,7 @@ from pickup_core.errors import ExitCode
 from tests.builders import ROOT, plain_locale, python
 
 COMMANDS = ["run", "check", "list", "status", "find", "verify", "restore", "copy", "prune", "keep", "profiles", "init",
-            "keygen"]  # fmt: skip
+            "schedule", "keygen"]  # fmt: skip
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
@@ -162,6 +162,8 @@ def test_the_others_take_their_options() -> None:
         ("--wait soon", "argument --wait: 'soon' is no duration such as 90s, 30m or 2h"),
         ("--wait -1", "argument --wait: '-1' is no duration such as 90s, 30m or 2h"),
         ("status --max-age never", "argument --max-age: 'never' is no duration such as 90s, 30m or 2h"),
+        ("schedule --at 24:00", "argument --at: '24:00' is no time of the day such as 03:15"),
+        ("schedule --at 3", "argument --at: '3' is no time of the day such as 03:15"),
         ("restore --to x --before soon", "argument --before: 'soon' is no time such as 2026-11-17"),
         ("list --dry-run", "unrecognized arguments: --dry-run"),
     ],
