@@ -38,6 +38,7 @@ setup(
         "pydantic>=2.7",
         "PyMySQL[rsa]>=1.1",
         "pyrage>=1.2",
+        "shtab>=1.13",
         "tenacity>=9",
     ],
     extras_require={

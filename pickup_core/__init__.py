@@ -60,7 +60,7 @@ The command line:
     restoring     restore                                   copying       copy
     watching      status
     scheduling    schedule                                  schedule      what is started, and when; a crontab
-    units         the same for systemd
+    units         the same for systemd                      completion    what completes it in a shell
 """
 
 __version__ = "1.0.0"

@@ -104,8 +104,9 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=description, parents=[everywhere], allow_abbrev=False)
 
     for add in (_add_run, _add_check, _add_list, _add_status, _add_find, _add_verify, _add_restore, _add_copy,
-                _add_prune, _add_keep, _add_profiles, _add_init, _add_schedule, _add_keygen):  # fmt: skip
+                _add_prune, _add_keep, _add_profiles, _add_init, _add_schedule, _add_keygen, _add_completion):  # fmt: skip
         add(command)
+    commands.choices["completion"].set_defaults(parser=root)  # which it tells of
     return root
 
 
@@ -239,6 +240,11 @@ def _add_schedule(command: _Command) -> None:
 def _add_keygen(command: _Command) -> None:
     keygen = command("keygen", "make a pair of keys for ENCRYPTION")
     keygen.add_argument("file", metavar="FILE", type=_path, help="where the private key goes; never over a file")
+
+
+def _add_completion(command: _Command) -> None:
+    completion = command("completion", "print a script with which a shell completes commands, options and names")
+    completion.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
 
 
 _BACKUP = 'a backup\'s name, an unambiguous beginning of one ("2026-11-17"), or latest'

@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pickup_core.catalogue import LATEST, LONGEST_REASON, Catalogue, read_small
+from pickup_core.completion import completion_command
 from pickup_core.config import Config, default_config_path, find_config, load_config
 from pickup_core.copying import copy_command
 from pickup_core.delivery import tell_pruned
@@ -219,4 +220,5 @@ _COMMANDS: dict[str, Callable[[Session], None]] = {
     "init": _init,
     "schedule": schedule_command,
     "keygen": _keygen,
+    "completion": completion_command,
 }

@@ -22,7 +22,7 @@ from pickup_core.errors import ExitCode
 from tests.builders import ROOT, plain_locale, python
 
 COMMANDS = ["run", "check", "list", "status", "find", "verify", "restore", "copy", "prune", "keep", "profiles", "init",
-            "schedule", "keygen"]  # fmt: skip
+            "schedule", "keygen", "completion"]  # fmt: skip
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
@@ -96,7 +96,8 @@ def test_the_default_command_is_put_in_at_most_once_and_nothing_is_lost(argument
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_taken_as_it_is(command: str) -> None:
-    words = {"find": ["x"], "restore": ["--to", "x"], "copy": ["--to", "x"], "keep": ["x", "why"], "keygen": ["x"]}
+    words = {"find": ["x"], "restore": ["--to", "x"], "copy": ["--to", "x"], "keep": ["x", "why"], "keygen": ["x"],
+             "completion": ["bash"]}  # fmt: skip
     required = words.get(command, [])
     assert parsed(command, *required).command == command
     assert parsed("-q", command, *required).quiet
