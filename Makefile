@@ -14,7 +14,7 @@ run = $(VENV)/bin/python -m
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long test-packages test-pythons mutants lint docs bench clean
+.PHONY: help demo test test-long test-packages test-pythons mutants lint docs dist bench clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -47,8 +47,12 @@ lint: $(VENV)/.installed-test  ## check style and types
 	$(run) ruff format --check
 	$(run) mypy
 
-docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html
+docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html, and the man pages into docs/_build/man
 	$(run) sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(run) sphinx -W --keep-going -q -b man docs docs/_build/man
+
+dist: docs  ## make a package to be installed, with man pages and examples, in dist
+	$(run) pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 bench: $(VENV)/.installed-test test-packages  ## measure Pickup beside its peers, as ratios; BENCH_ARGS="files --scale 0.1" makes it short
 	$(run) benchmarks $(BENCH_ARGS)

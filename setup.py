@@ -17,6 +17,12 @@ def version() -> str:
     return found[1]
 
 
+def built(name: str) -> list[str]:
+    """The man page of this name, where `make docs` has built it."""
+    page = f"docs/_build/man/{name}"
+    return [page] if (HERE / page).is_file() else []
+
+
 setup(
     name="pickup",
     version=version(),
@@ -29,6 +35,11 @@ setup(
     python_requires=">=3.10",
     packages=["pickup_core", "generator_profiles", "target_profiles"],
     package_data={"pickup_core": ["config.py.example", "status_page.css"]},
+    data_files=[
+        ("share/doc/pickup/examples", [f"docs/examples/pickup.{kind}" for kind in ("cron", "service", "timer")]),
+        ("share/man/man1", built("pickup.1")),
+        ("share/man/man5", built("pickup-config.5")),
+    ],
     entry_points={"console_scripts": ["pickup = pickup_core.cli:main"]},
     install_requires=[
         'backports.zstd>=1.0; python_version < "3.14"',

@@ -13,11 +13,17 @@ author = "The Pickup developers"
 copyright = f"2010-2026, {author}"  # noqa: A001
 release = version = __version__
 
-extensions = ["command_line", "fault_tables", "profile_pages"]
+extensions = ["command_line", "fault_tables", "man_pages", "profile_pages"]
 exclude_patterns = ["_build", "explanation/figures.rst"]
 nitpicky = True
 smartquotes = False  # `--to` must stay what one types
 default_role = "literal"  # in docstrings and here, `word` is a word of code
+
+_about = "a modular backup script for cron"
+man_pages = [
+    ("reference/command-line", "pickup", _about, author, 1),
+    ("reference/configuration", "pickup-config", f"the config of Pickup, {_about}", author, 5),
+]
 
 html_theme = "furo"
 html_static_path = ["_static"]
