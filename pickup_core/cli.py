@@ -104,7 +104,8 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=description, parents=[everywhere], allow_abbrev=False)
 
     for add in (_add_run, _add_check, _add_list, _add_status, _add_find, _add_verify, _add_restore, _add_copy,
-                _add_prune, _add_keep, _add_profiles, _add_init, _add_schedule, _add_keygen, _add_completion):  # fmt: skip
+                _add_prune, _add_keep, _add_profiles, _add_init, _add_schedule, _add_keygen,
+                _add_completion):  # fmt: skip
         add(command)
     commands.choices["completion"].set_defaults(parser=root)  # which it tells of
     return root

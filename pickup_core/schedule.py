@@ -96,6 +96,7 @@ def _for_cron(word: str) -> str:
 def _written(config: Config) -> Iterator[Path]:
     """Give the folders that a run writes to, each once: Pickup's own, and those of the entries."""
     folders = [config.staging_area, config.state_folder, config.log_folder]
+    folders += [config.metrics_file.parent] if config.metrics_file else []
     for options in [entry.options for entry in config.generators] + [entry.options for entry in config.targets]:
         folders += options.written_folders
     for folder in dict.fromkeys(folders):

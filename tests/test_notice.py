@@ -26,6 +26,10 @@ def told(transcript: Transcript, code: int, has_recovered: bool = False, backup:
     return notice_of("web01", backup, code, has_recovered, transcript)
 
 
+def hear(transcript: Transcript, level: int, text: str) -> None:
+    transcript.handle(logging.makeLogRecord({"levelno": level, "msg": text}))
+
+
 log = logging.getLogger("pickup.anything")
 
 
@@ -82,10 +86,10 @@ def test_a_run_that_did_not_begin_names_no_backup(transcript: Transcript) -> Non
 
 def test_whatever_is_said_it_is_short_and_can_be_sent(transcript: Transcript) -> None:
     """L4: names come from elsewhere, and may be no Unicode, long, or commands to a terminal."""
-    for number in range(3000):
-        log.info("%s", f"line {number} € \x1b[2J\udcff" * 5)
-        log.error("%s", f"error {number}\r\n {'é' * 5000}")
-        log.warning("%s", "ü" * 5000)
+    for number in range(3000):  # not by way of a logger, because pytest would keep it all, and could not show it
+        hear(transcript, logging.INFO, f"line {number} € \x1b[2J\udcff" * 5)
+        hear(transcript, logging.ERROR, f"error {number}\r\n {'é' * 5000}")
+        hear(transcript, logging.WARNING, "ü" * 5000)
     notice = told(transcript, 2)
     assert len(notice.subject.encode()) <= 120
     assert "\n" not in notice.subject

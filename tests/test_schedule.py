@@ -85,14 +85,20 @@ def plan_of(folder: Path, text: str) -> Plan:
 
 def test_the_folders_are_pickups_own_and_what_entries_say_that_they_write(tmp_path: Path) -> None:
     text = config_text(
-        LOCAL,
+        f'{LOCAL}\nMETRICS_FILE = "/srv/metrics/pickup.prom"',
         '[dict(name="a", profile="sqlite", config=dict(databases=["data/one.db", "/srv/app/two.db"]))]',
         '[dict(name="d", profile="folder", config=dict(path="/mnt/disk")), '
         'dict(name="r", profile="rsync", config=dict(host="nas", path="b", spool="/srv/spool")), '
         'dict(name="s", profile="ssh", config=dict(host="nas", path="b"))]',
     )
     names = ("area", "state", "log", "data")
-    expected = {*(tmp_path / name for name in names), Path("/srv/app"), Path("/mnt/disk"), Path("/srv/spool")}
+    expected = {
+        *(tmp_path / name for name in names),
+        Path("/srv/app"),
+        Path("/mnt/disk"),
+        Path("/srv/spool"),
+        Path("/srv/metrics"),
+    }
     assert set(plan_of(tmp_path, text).folders) == expected
 
 
