@@ -12,8 +12,8 @@ Modes, owners, times, hard and symbolic links, sparse files, extended attributes
 member names begin with the folder's own name. Sockets are left out. A file that changed or vanished while it was read
 is a warning, one that could not be read is a loss: the archive is kept, and the entry has failed.
 
-Root goes the way to ``path`` step by step, and through no symbolic link that is not root's: whose folder it is could
-lead it elsewhere.
+Root, and a user who may read everything (CAP_DAC_READ_SEARCH), goes the way to ``path`` step by step, and through no
+symbolic link that is not root's: whose folder it is could lead it elsewhere.
 
 ``exclude`` and ``may_change`` take patterns: one without ``/`` matches a name at any depth, one with a leading ``/``
 is an absolute path, any other is relative to ``path``. ``*`` stops at ``/``, ``**`` does not.
@@ -85,6 +85,7 @@ _DATABASES = {
 _DATABASE_DEPTH = 5
 _MOST_FOLDERS = 10_000
 _MOST_LINKS = 40  # as the kernel has it
+_CAP_DAC_READ_SEARCH = 2  # capability.h
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -272,7 +273,7 @@ def _archives(path: Path, config: Config) -> Iterator[list[_Archive]]:
         place = None
         try:
             _check_path(path, config)
-            place = stack.enter_context(_held(path.parent)) if os.geteuid() == 0 else None
+            place = stack.enter_context(_held(path.parent)) if _reads_all() else None
             if config.split and path.is_dir():
                 archives = _split(path, place, config)
         except OSError as error:
@@ -280,6 +281,12 @@ def _archives(path: Path, config: Config) -> Iterator[list[_Archive]]:
                 raise PickupError(f"{path} cannot be read: {error.strerror}") from error
             # else `program` may be allowed what we are not, or tar will say so
         yield archives or [_Archive(name_of(path), path, [root_member(path)], place)]
+
+
+def _reads_all() -> bool:
+    """Tell whether we may read what others may not, and so could be led to it."""
+    found = re.search(rb"(?m)^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_bytes())
+    return os.geteuid() == 0 or (found is not None and bool(int(found[1], 16) >> _CAP_DAC_READ_SEARCH & 1))
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import pytest
 from pickup_core.errors import UsageError
 from pickup_core.schedule import Plan, Time
 from pickup_core.units import service, switch_on, timer
-from tests.builders import ROOT, config_text, ordinary_folder, write_config
+from tests.builders import NOBODY, ROOT, config_text, ordinary_folder, write_config
 from tests.servers.running import as_user, not_for_this_user, required
 
 USER = "backup"  # which every Debian has
@@ -276,5 +276,11 @@ def test_what_the_service_may_is_enough_for_a_run(user: str) -> None:
         [listed] = json.loads(confined(unit, "list", "--json").stdout)
         assert listed["status"] == "complete"
         assert listed["artefacts"][0] == "folder/private/private.tar.zst"
+        (folder / "theirs").symlink_to(folder)
+        os.chown(folder / "theirs", NOBODY, NOBODY, follow_symlinks=False)
+        text = config.read_text()
+        config.write_text(text.replace(f"{folder}/private", f"{folder}/theirs/private"))
+        assert f"is a symbolic link of user {NOBODY}" in confined(unit, "check").stderr
+        config.write_text(text)
         refused = confined(unit.replace(f"-{folder}/backups", "-/tmp"), "run", "-q")
         assert "Read-only file system" in refused.stderr
