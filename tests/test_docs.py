@@ -398,7 +398,7 @@ def test_init_writes_the_job_as_a_text(machine: Machine) -> None:
 def pickup_commands(text: str) -> Iterator[list[str]]:
     """Give the arguments of each of Pickup's commands in some lines of shell."""
     for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line.partition(" | ")[0], comments=True)
+        words = shlex.split(re.split(r" [|>] ", line)[0], comments=True)
         starts = [number for number, word in enumerate(words) if re.fullmatch(r"(?:.*/)?pickup(?:\.py)?", word)]
         if starts:
             yield words[starts[-1] + 1 :]
@@ -437,6 +437,7 @@ def test_a_command_within_a_sentence_can_be_parsed(page: Path) -> None:
 
 def test_a_wrong_command_is_found_out() -> None:
     assert list(pickup_commands("cd /x\n/x/python /x/pickup.py -q \\\n  list | cat\n")) == [["-q", "list"]]
+    assert list(pickup_commands("/x/pickup.py list > /etc/pickup\n")) == [["list"]]
     assert accepted(["--dry-run"])
     assert not accepted(["list", "--too"])
 

@@ -158,9 +158,7 @@ def test_cron_makes_backups_and_mails_what_is_wrong_and_nothing_else(tmp_path: P
         folder.mkdir()
         entry = f'dict(name="{name}-one", profile="command", config=dict(command="{command}"))'
         configs[name] = write_config(folder, config_text(LOCAL, f"[{entry}]"))
-    with cron(tmp_path / "cron") as server:
-        for name, config in configs.items():
-            server.add(name, scheduled(config))
+    with cron(tmp_path / "cron", {name: scheduled(config) for name, config in configs.items()}) as server:
         deadline = time.monotonic() + 200
         while not (server.mail() and list(configs["good"].parent.glob("backups/web01/*.json"))):
             assert time.monotonic() < deadline, (server.mail(), (server.folder / "log").read_text())

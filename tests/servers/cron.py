@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,26 +31,25 @@ class Cron:
 
     folder: Path
 
-    def add(self, name: str, text: str) -> None:
-        """Give it a file for its `/etc/cron.d`, which it looks at before each full minute."""
-        path = self.folder / "cron.d" / name
-        path.write_text(text)
-        path.chmod(0o644)
-
     def mail(self) -> list[str]:
         """Give all that it has mailed so far."""
         return [path.read_text() for path in (self.folder / "mail").iterdir() if not path.name.startswith(".")]
 
 
 @contextlib.contextmanager
-def cron(folder: Path) -> Iterator[Cron]:
-    """Run cron until the `with` is left, in namespaces of its own. That takes root."""
+def cron(folder: Path, jobs: Mapping[str, str]) -> Iterator[Cron]:
+    """Run cron until the `with` is left, in namespaces of its own. That takes root. `jobs` are the files of its
+    `/etc/cron.d`; they are there before it starts, as it tells by the second whether that folder has changed.
+    """
     program = required("cron")
     if os.geteuid() != 0 or subprocess.run([*_ALONE, "true"], capture_output=True, check=False).returncode:
         not_for_this_user("cron is shown other folders by root alone, who may make namespaces")
     for name in ("cron.d", "crontabs", "run", "sbin", "mail"):
         (folder / name).mkdir(parents=True)
     (folder / "crontab").touch()
+    for name, text in jobs.items():
+        (folder / "cron.d" / name).write_text(text)
+        (folder / "cron.d" / name).chmod(0o644)
     (folder / "sbin/sendmail").write_text(_SENDMAIL.format(mail=folder / "mail"))
     (folder / "sbin/sendmail").chmod(0o755)
     shutil.copy(program, folder / "cron")
