@@ -7,6 +7,7 @@ JOB/retired                         somebody says that no more backups of this j
 """
 
 import contextlib
+import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,16 @@ from functools import cached_property
 from pickup_core.artefact import Readable
 from pickup_core.encryption import Identities
 from pickup_core.errors import DamageError, PickupError, UsageError
-from pickup_core.manifest import LONGEST, LaterFormatError, Manifest, StoredFile, UnfinishedError, decode, started_at
+from pickup_core.manifest import (
+    LONGEST,
+    LaterFormatError,
+    Manifest,
+    StoredFile,
+    Summary,
+    UnfinishedError,
+    decode,
+    started_at,
+)
 from pickup_core.memory import Memory
 from pickup_core.store import Store
 from pickup_core.streams import Checked
@@ -47,7 +57,7 @@ class Backup:
     has_folder: bool
     is_kept: bool
 
-    @property
+    @cached_property
     def started(self) -> datetime:
         moment = started_at(self.id)
         assert moment is not None
@@ -75,13 +85,13 @@ class Backup:
 
     @cached_property
     def _state(self) -> tuple[str, str]:
-        """The status, and the trouble; the manifest is read for them once."""
+        """The status, and the trouble; what the manifest says is looked at for them once."""
         if self.marker is None:
             return "unfinished", ""
         if not self.has_folder:
             return "damaged", f"{self.folder} is missing, though {self.manifest_path} is there"
         try:
-            self.manifest  # noqa: B018 - it raises
+            self.summary  # noqa: B018 - it raises
         except (UnfinishedError, FileNotFoundError):
             return "unfinished", ""
         except LaterFormatError as error:
@@ -99,15 +109,32 @@ class Backup:
         """Give the manifest. Raises `UnfinishedError` where it is torn, `DamageError` where it is wrong, and
         `LaterFormatError` where a later version wrote it.
         """
-        memory, place = self.catalogue.memory, self.catalogue.store.place
-        copy = memory.get(place, self.manifest_path, self.marker_size) if memory and self.marker else None
+        return self._read()[0]
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Give what the manifest says in short; one that was read before is not read again. Raises as `manifest`
+        does.
+        """
+        memory = self.catalogue.memory
+        if memory is None or self.marker is None:
+            return self.manifest.summary
+        place, path = self.catalogue.place, self.manifest_path
+        summary = memory.summary(place, path, self.marker_size)
+        if summary is None:
+            manifest, data = self._read()
+            summary = manifest.summary
+            memory.put(place, path, data, summary)
+        return summary
+
+    def _read(self) -> tuple[Manifest, bytes]:
+        """Give the manifest and its bytes, from the copy that this machine has or else from the place."""
+        memory = self.catalogue.memory if self.marker else None
+        copy = memory.get(self.catalogue.place, self.manifest_path, self.marker_size) if memory else None
         if copy is not None:
             with contextlib.suppress(UnfinishedError, DamageError):  # the copy is damaged, and not the place's file
-                return self._decoded(copy)
-        manifest, data = self.read_manifest()
-        if memory:
-            memory.put(place, self.manifest_path, data)
-        return manifest
+                return self._decoded(copy), copy
+        return self.read_manifest()
 
     def read_manifest(self) -> tuple[Manifest, bytes]:
         """Read the manifest from the place itself, and give its bytes too. Raises as `manifest` does."""
@@ -125,7 +152,8 @@ class Backup:
             raise DamageError(f"{self.manifest_path} is the manifest of {manifest.job}/{manifest.id}")
         if manifest.is_complete != (self.marker == ".json"):
             raise DamageError(f"{self.manifest_path} has the wrong name for a backup of its kind")
-        if self.catalogue.memory and self.catalogue.memory.contradicts(self.manifest_path, data):
+        memory = self.catalogue.memory
+        if memory and memory.contradicts(self.manifest_path, hashlib.sha256(data).hexdigest()):
             raise DamageError(f"{self.manifest_path} is not the manifest that this machine wrote")
         return manifest
 
@@ -167,6 +195,11 @@ class Catalogue:
         self.memory = memory
         self.identities = identities or Identities()
 
+    @cached_property
+    def place(self) -> str:
+        """Where the backups are, as `Store.place` says."""
+        return self.store.place
+
     def jobs(self) -> list[str]:
         """List the folders in this place that have the name of a job."""
         return sorted(item.name for item in self.store.listdir() if item.is_folder and _JOB.fullmatch(item.name))
@@ -183,7 +216,9 @@ class Catalogue:
         is_retired = False
         for item in self.store.listdir(job):
             name, dot, suffix = item.name.partition(".")
-            if started_at(name) is not None and (dot + suffix in (*_MARKERS, ".keep") or item.is_folder):
+            if (name in parts or started_at(name) is not None) and (
+                dot + suffix in (*_MARKERS, ".keep") or item.is_folder
+            ):
                 parts.setdefault(name, {})[dot + suffix] = item.size
             elif item.name == _RETIRED and not item.is_folder:
                 is_retired = True
@@ -191,7 +226,7 @@ class Catalogue:
                 log.debug("%s: %s/%s is none of ours and left alone", self.name, job, item.name)
         found = [self._backup(job, name, names) for name, names in sorted(parts.items(), reverse=True)]
         if self.memory:
-            self.memory.forget_others(self.store.place, job, {backup.id for backup in found})
+            self.memory.forget_others(self.place, job, {backup.id for backup in found})
         return [backup for backup in found if backup.marker or backup.has_folder], is_retired
 
     def _backup(self, job: str, name: str, names: dict[str, int | None]) -> Backup:

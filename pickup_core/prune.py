@@ -1,15 +1,17 @@
 """Prune: delete the backups of a job that the retention policy does not keep, and what broken uploads have left."""
 
 import contextlib
+import functools
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from pickup_core.catalogue import MARK_FILE, Backup, Catalogue, read_small
 from pickup_core.errors import PickupError, StoreError
-from pickup_core.manifest import Manifest, started_at
+from pickup_core.manifest import Manifest, Summary, started_at
 from pickup_core.publish import is_mark_of, mark_text
 from pickup_core.retention import Decision, Holding, Policy, decide, deletes_too_much
 from pickup_core.store import Store
@@ -20,6 +22,14 @@ _LONGEST_MARK = 65_536
 _ON_ITS_WAY = re.compile(r"\.([^.]+)\.(?:json|partial\.json|keep)\.[^.]+")
 
 log = logging.getLogger("pickup.prune")
+
+
+class _Present(NamedTuple):
+    """A finished backup that is there, or is taken as such."""
+
+    id: str
+    started: datetime
+    summary: Summary
 
 
 @dataclass(frozen=True)
@@ -59,16 +69,22 @@ def prune(
         finished = [backup for backup in finished if backup.id not in strange]
         hint = "if that is right, as after a restore of this machine, pickup.py prune --prune-anyway"
         warnings += [f"no run here made {name}: kept, and not counted. Hint: {hint}" for name in strange]
-    manifests = [backup.manifest for backup in finished]
-    if upcoming and upcoming.id not in {manifest.id for manifest in manifests}:
-        manifests.insert(0, upcoming)
-    notes += [f"backup {m.id} is dated later than now: kept, and not counted" for m in manifests if m.started > now]
+    present = [_Present(backup.id, backup.started, backup.summary) for backup in finished]
+    if upcoming and upcoming.id not in {each.id for each in present}:
+        present.insert(0, _Present(upcoming.id, upcoming.started, upcoming.summary))
+    notes += [
+        f"backup {each.id} is dated later than now: kept, and not counted" for each in present if each.started > now
+    ]
     reasons = {backup.id: backup.keep_reason() for backup in finished if backup.is_kept}
-    holdings = [_holding(manifest, reasons.get(manifest.id)) for manifest in manifests]
+    sets: Callable[[tuple[str, ...]], frozenset[str]] = functools.cache(frozenset)  # most backups hold the same
+    holdings = [
+        Holding(each.id, each.started, sets(each.summary.good), sets(each.summary.lossy), reasons.get(each.id))
+        for each in present
+    ]
     if entries is None:
         entries = {label for holding in holdings for label in holding.good | holding.lossy}
     decisions = decide(holdings, policy, entries, now)
-    objection = None if anyway else _objection(decisions, policy, manifests, machine)
+    objection = None if anyway else _objection(decisions, policy, job, present, machine)
     if objection:
         return Pruned(decisions, (), strange, [*warnings, objection], notes)
     unwanted = {decision.id for decision in decisions if not decision.keep}
@@ -86,7 +102,7 @@ def _is_strange(backup: Backup, machine: str, now: datetime) -> bool:
     make it, and so let the real ones be deleted.
     """
     memory = backup.catalogue.memory
-    is_of_us = backup.manifest.machine == machine and backup.started <= now
+    is_of_us = backup.summary.machine == machine and backup.started <= now
     return is_of_us and memory is not None and memory.misses(backup.job, backup.id)
 
 
@@ -104,12 +120,12 @@ def _sorted_out(backups: Iterable[Backup]) -> tuple[list[Backup], list[str], lis
 
 
 def _objection(
-    decisions: Sequence[Decision], policy: Policy, manifests: Sequence[Manifest], machine: str | None
+    decisions: Sequence[Decision], policy: Policy, job: str, present: Sequence[_Present], machine: str | None
 ) -> str | None:
     """Say why nothing should be deleted for now, None where nothing speaks against it."""
-    if machine and (other := _other_machine(manifests, machine)):
+    if machine and (other := _other_machine(present, machine)):
         return (
-            f"{other} writes backups of job {manifests[0].job} too: nothing is pruned. Hint: give each machine its own "
+            f"{other} writes backups of job {job} too: nothing is pruned. Hint: give each machine its own "
             "JOB; where this machine replaces that one, pickup.py prune --prune-anyway"
         )
     if deletes_too_much(decisions, policy):
@@ -177,27 +193,17 @@ def _is_ours(store: Store, backup: Backup) -> bool:
     return is_mark_of(mark, backup.job, backup.id) or (is_beginning and not others)
 
 
-def _holding(manifest: Manifest, kept_because: str | None) -> Holding:
-    return Holding(
-        id=manifest.id,
-        started=manifest.started,
-        good=frozenset(entry.label for entry in manifest.entries if entry.status == "ok"),
-        lossy=frozenset(entry.label for entry in manifest.entries if entry.status == "failed" and entry.artefacts),
-        kept_because=kept_because,
-    )
-
-
-def _other_machine(manifests: Sequence[Manifest], machine: str) -> str | None:
+def _other_machine(present: Sequence[_Present], machine: str) -> str | None:
     """Give the host name of another machine that writes this job's backups too, or None.
 
     Its newest backup is later than one of this machine's, or less than a week older than the newest of all. So a
     machine that was set up anew in place of another one prunes nothing for a week, and then goes on.
     """
-    others = [manifest for manifest in manifests if manifest.machine != machine]
+    others = [each for each in present if each.summary.machine != machine]
     if not others:
         return None
-    newest_other = max(others, key=lambda manifest: manifest.started)
-    oldest_own = min((manifest.started for manifest in manifests if manifest.machine == machine), default=None)
-    newest = max(manifest.started for manifest in manifests)
+    newest_other = max(others, key=lambda each: each.started)
+    oldest_own = min((each.started for each in present if each.summary.machine == machine), default=None)
+    newest = max(each.started for each in present)
     alternate = oldest_own is not None and newest_other.started > oldest_own
-    return newest_other.host if alternate or newest - newest_other.started < _TAKEOVER_TIME else None
+    return newest_other.summary.host if alternate or newest - newest_other.started < _TAKEOVER_TIME else None

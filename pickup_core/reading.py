@@ -114,7 +114,7 @@ def list_command(session: Session) -> None:
             for job in place.jobs() if session.options.all_jobs else [reading.job]:
                 for backup in place.backups(job):
                     with session.report.attempt(f"target {place.name}: backup {backup.id}"):
-                        backup.status, backup.trouble  # noqa: B018 - the manifest is read while the store is open
+                        backup.status, backup.trouble  # noqa: B018 - its manifest is read while the store is open
                         found.append(backup)
             if not found:
                 jobs |= set(place.jobs())
@@ -137,7 +137,7 @@ def _keys_in_words(found: Sequence[Backup]) -> Iterator[str]:
     """Say of each public key how many of these backups its private key opens, at however many targets they are."""
     opened: dict[str, set[tuple[str, str]]] = {}
     for backup in filter(lambda backup: backup.is_finished, found):
-        for key in backup.manifest.keys:
+        for key in backup.summary.keys:
             opened.setdefault(key, set()).add((backup.id, backup.job))
     for key, backups in opened.items():
         newest = max(backups)[0]
@@ -145,22 +145,22 @@ def _keys_in_words(found: Sequence[Backup]) -> Iterator[str]:
 
 
 def _as_json(backup: Backup) -> dict[str, Any]:
-    manifest = backup.manifest if backup.is_finished else None
+    summary = backup.summary if backup.is_finished else None
     return {
         "target": backup.catalogue.name,
         "job": backup.job,
         "backup": backup.id,
         "status": backup.status,
         "started": backup.started.isoformat(),
-        "size": manifest.size if manifest else None,
-        "artefacts": [artefact.path for entry in manifest.entries for artefact in entry.artefacts] if manifest else [],
+        "size": summary.size if summary else None,
+        "artefacts": list(summary.artefacts) if summary else [],
         "kept": backup.is_kept,
-        "keys": list(manifest.keys) if manifest else [],
+        "keys": list(summary.keys) if summary else [],
     }
 
 
 def _as_row(backup: Backup) -> list[str]:
-    manifest = backup.manifest if backup.is_finished else None
+    summary = backup.summary if backup.is_finished else None
     return [
         backup.job,
         backup.catalogue.name,
@@ -168,7 +168,7 @@ def _as_row(backup: Backup) -> list[str]:
         local_time(backup.started),
         age_of(backup.started),
         backup.status + (", kept" if backup.is_kept else ""),
-        in_words(manifest.size) if manifest else "-",
+        in_words(summary.size) if summary else "-",
     ]
 
 

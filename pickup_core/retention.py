@@ -5,7 +5,7 @@ are measured from the newest of them that is not later than now, never from the 
 entry wants it, so the newest good copy of every entry always stays.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -125,18 +125,31 @@ def _wanted(copies: Sequence[Holding], policy: Policy, configured: bool) -> Iter
     yield copies[0].id, "newest" if configured else "newest, no longer in the config"
     if not configured:
         return
-    age = policy.age
-    for copy in copies:
-        if age is not None and copies[0].started - copy.started <= age:
+    if (age := policy.age) is not None:
+        for copy in copies:
+            if copies[0].started - copy.started > age:
+                break  # and so are all that come after
             yield copy.id, "young enough"
     for period, count in policy.counts.items():
-        filled: set[str] = set()
+        slot_of, form = _PERIODS[period]
+        filled = 0
+        latest: object = None
         for copy in copies:
-            slot = copy.id if period == "last" else copy.started.strftime(_PERIODS[period])
-            if slot not in filled and len(filled) < count:
-                filled.add(slot)
-                yield copy.id, f"{period} {slot}"
+            slot = slot_of(copy)
+            if slot == latest:
+                continue
+            if filled == count:
+                break  # and what comes after is older still
+            latest, filled = slot, filled + 1
+            yield copy.id, f"{period} {copy.started.strftime(form) if form else copy.id}"
 
 
 _LENGTHS = ("weeks", "days", "hours", "minutes", "seconds", "milliseconds", "microseconds")
-_PERIODS = {"last": "", "daily": "%Y-%m-%d", "weekly": "%G-W%V", "monthly": "%Y-%m", "yearly": "%Y"}
+_PERIODS: Mapping[str, tuple[Callable[[Holding], object], str]] = {
+    "last": (lambda copy: copy.id, ""),
+    "daily": (lambda copy: copy.started.toordinal(), "%Y-%m-%d"),
+    "weekly": (lambda copy: (copy.started.toordinal() - 1) // 7, "%G-W%V"),  # day 1 was a Monday
+    "monthly": (lambda copy: (copy.started.year, copy.started.month), "%Y-%m"),
+    "yearly": (lambda copy: copy.started.year, "%Y"),
+}
+"""For each kind of period, what tells one from the next, and how it is written: what is the same for many is cheap."""

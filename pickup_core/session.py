@@ -1,6 +1,7 @@
 """What all commands have in common: the options, the log, the report, and how they show a table."""
 
 import argparse
+import functools
 from collections.abc import Sequence
 
 from pickup_core.config import Config, find_config, job_name, load_config
@@ -52,7 +53,8 @@ def job_of(name: str | None, hint: str) -> str:
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows of cells in columns; the first row is the head."""
-    rows = [[printable(text).replace("\n", "\\n") for text in row] for row in rows]
+    shown = functools.cache(lambda text: printable(text).replace("\n", "\\n"))  # a column may hold the same in all rows
+    rows = [[shown(text) for text in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

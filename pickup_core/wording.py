@@ -1,8 +1,9 @@
 """Sizes, times, durations, ages and lists as people read them, and texts that a terminal only shows."""
 
+import functools
 import re
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from pickup_core.secret import redact
 
@@ -52,9 +53,15 @@ def local_time(moment: datetime) -> str:
 
 def age_of(moment: datetime) -> str:
     """Give how long ago a moment was."""
+    age = datetime.now(timezone.utc) - moment
+    return _age_in_words(age if age.days < 1 else timedelta(days=age.days))
+
+
+@functools.cache
+def _age_in_words(age: timedelta) -> str:
     import humanize
 
-    return humanize.naturaltime(datetime.now(timezone.utc) - moment)
+    return humanize.naturaltime(age)
 
 
 def duration(seconds: float, parts: int = 2) -> str:

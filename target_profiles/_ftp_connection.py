@@ -106,7 +106,7 @@ class Connection:
         """
         data, sent = self._transfer(command, start), 0
         try:
-            while block := stream.read(_PIECE):
+            while block := stream.read(BLOCK):
                 self._push(data, block, command)
                 sent += len(block)
         except BaseException:
@@ -179,9 +179,11 @@ class Connection:
 
     def _push(self, data: socket.socket, block: bytes, command: str) -> None:
         """Send a block. Where the server hangs up, its last words say why."""
+        view = memoryview(block)
         with explained(self._account, command):
             try:
-                data.sendall(block)
+                for start in range(0, len(view), _PIECE):
+                    data.sendall(view[start : start + _PIECE])
             except TimeoutError:
                 raise
             except OSError as error:
