@@ -98,11 +98,13 @@ class Folders:
         return next((entry for entry in self.entries() if entry.name == name), None)
 
     def remove(self, path: str) -> None:
-        """Delete a file, a link, or a folder and all that is in it; nothing where it is gone already."""
-        folder, _, name = path.rpartition("/")
-        if self.enter(folder):
+        """Delete a file, a link, or a folder and all that is in it; nothing where it is gone already.
+
+        A folder with many names in it is not listed for one of them: what DELE deletes was a file or a link.
+        """
+        if self.enter(posixpath.dirname(path)) and not self._delete(path).is_good:
             for entry in self._with_links(self.entries()):
-                if entry.name == name:
+                if entry.name == posixpath.basename(path):
                     self._remove(path, entry.kind, _LEVELS)
 
     def make_private(self, path: str, mode: str) -> None:
@@ -242,6 +244,9 @@ class Folders:
         links = {entry.name: entry for entry in listed if entry.kind == OTHER}
         return list({**{entry.name: entry for entry in entries}, **links}.values())
 
+    def _delete(self, path: str) -> Reply:
+        return self._connection.ask(f"DELE {self.full(path)}")
+
     def _remove(self, path: str, kind: str, levels: int) -> None:
         if levels == 0:
             raise StoreError(f"{path} lies deeper than anything that Pickup stores", hint="see who made it")
@@ -251,7 +256,7 @@ class Folders:
             for entry in self._with_links(self.entries()):
                 self._remove(f"{path}/{entry.name}", entry.kind, levels - 1)
             self._go(self._root)  # some servers delete no folder that somebody is in
-        reply = self._connection.ask(f"{'RMD' if kind == FOLDER else 'DELE'} {self.full(path)}")
+        reply = self._connection.ask(f"RMD {self.full(path)}") if kind == FOLDER else self._delete(path)
         if not reply.is_good:
             raise StoreError(f"{path} could not be deleted: {reply}", hint="may this account delete?")
 

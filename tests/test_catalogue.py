@@ -261,11 +261,41 @@ def test_a_manifest_that_was_cut_off_is_not_hidden_by_its_copy(store: Watched, t
 def test_a_copy_that_was_spoiled_is_read_anew(store: Watched, tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
     store_nights(store, tmp_path / "nights", 1)
     statuses(store, tmp_path / "state")
-    [copy] = [path for path in (tmp_path / "state").rglob("*") if path.is_file()]
-    original = copy.read_bytes()
-    copy.write_bytes(spoil(original))
+    copy, summaries = sorted(path for path in (tmp_path / "state").rglob("*") if path.is_file())
+    originals = copy.read_bytes(), summaries.read_bytes()
+    copy.write_bytes(spoil(originals[0]))
+    summaries.write_bytes(spoil(originals[1]))
     assert statuses(store, tmp_path / "state") == {NAME: "complete"}
-    assert copy.read_bytes() == original
+    assert copy.read_bytes() == originals[0]
+    before = count(store, "get")
+    assert statuses(store, tmp_path / "state") == {NAME: "complete"}
+    assert count(store, "get") == before
+
+
+def test_where_the_summaries_are_lost_the_copies_do(store: Watched, tmp_path: Path) -> None:
+    """So it is with the state folder of an earlier version."""
+    store_nights(store, tmp_path / "nights", 3)
+    before = count(store, "get")
+    for _ in range(2):
+        assert len(statuses(store, tmp_path / "state")) == 3
+        [summaries] = (tmp_path / "state").rglob("summaries.jsonl")
+        summaries.unlink()
+    assert len(statuses(store, tmp_path / "state")) == 3
+    assert count(store, "get") - before == 3
+    assert len(summaries.read_bytes().splitlines()) == 3
+
+
+def test_what_was_read_before_is_told_from_one_file(store: Watched, tmp_path: Path) -> None:
+    store_nights(store, tmp_path / "nights", 3)
+    expected = [(backup.id, backup.summary) for backup in catalogue_of(store).backups(JOB)]
+    statuses(store, tmp_path / "state")
+    for copy in (tmp_path / "state").rglob("*Z.json"):
+        copy.unlink()
+    before = count(store, "get")
+    found = catalogue_of(store, tmp_path / "state").backups(JOB)
+    assert [(backup.id, backup.summary) for backup in found] == expected
+    assert count(store, "get") == before
+    assert {backup.status for backup in found} == {"complete"}
 
 
 def test_a_backup_that_was_made_anew_under_a_name_is_not_the_old_one(store: Watched, tmp_path: Path) -> None:
@@ -315,7 +345,7 @@ def test_copies_are_private(store: Watched, tmp_path: Path, umask: int) -> None:
     finally:
         os.umask(before)
     found = [tmp_path / "state", *(tmp_path / "state").rglob("*")]
-    assert len(found) == 5
+    assert len(found) == 6
     assert {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in found} == {(True, 0o700), (False, 0o600)}
 
 
@@ -463,4 +493,4 @@ class _Opened:
 
 
 def _copies(folder: Path) -> list[Path]:
-    return [path for path in (folder / "state").rglob("*") if path.is_file()]
+    return list((folder / "state").rglob("*Z*.json"))

@@ -20,6 +20,8 @@ from pydantic import ValidationError
 
 from pickup_core.catalogue import Catalogue
 from pickup_core.errors import NoRootError, StoreError, UnreachableError
+from pickup_core.manifest import backup_id
+from pickup_core.memory import Memory
 from pickup_core.prune import prune
 from pickup_core.retention import Policy
 from pickup_core.shaping import Shaped
@@ -654,11 +656,51 @@ def test_a_listing_that_breaks_off_raises_and_gives_no_part(verb: str) -> None:
 
     ways = ["MLSD", "LIST", "NLST"]
     with pyftpd(without=ways[: ways.index(verb)], respond=respond) as server, target_at(server, path=".") as target:
-        (server.folder / "file").write_text("1")
-        for call in (target.listdir, lambda: target.delete("file")):
+        write_files(server.folder / "below", {"file": b"1"})
+        for call in (target.listdir, lambda: target.delete("below")):
             with pytest.raises(StoreError, match="451 Local error"):
                 call()
-        assert (server.folder / "file").exists()
+        assert (server.folder / "below/file").exists()
+
+
+def test_a_thousand_backups_are_told_from_one_listing(modern_server: Server, tmp_path: Path) -> None:
+    """What was read once is not read again, and no backup costs a command of its own."""
+    root = uuid.uuid4().hex
+    for number in range(1000):
+        folder = modern_server.folder / root / JOB / backup_id(NIGHT - timedelta(days=number))
+        made = make_backup(folder, NIGHT - timedelta(days=number))
+        folder.with_suffix(".json").write_bytes(made.encoded)
+
+    def asked(call: Callable[[Catalogue], Any], count: int) -> list[str]:
+        with target_at(modern_server, path=root) as target:
+            del modern_server.seen[:]
+            result = call(Catalogue("offsite", target, Memory(tmp_path / "state")))
+            assert len(result) == count
+            return [verb for verb in modern_server.seen if verb not in ("CWD", "PWD", "NOOP", "EPSV", "PASV")]
+
+    def states(catalogue: Catalogue) -> list[str]:
+        return [backup.id for backup in catalogue.backups(JOB) if backup.is_finished]
+
+    def pruned(last: int) -> Callable[[Catalogue], Any]:
+        return lambda catalogue: prune(catalogue, JOB, Policy(last=last), ENTRIES, NIGHT, MACHINE).decisions
+
+    assert asked(states, 1000).count("RETR") == 1000, "on a new machine"
+    assert asked(states, 1000) == ["MLSD"]
+    assert asked(pruned(1000), 1000) == ["MLSD"]
+    assert len(asked(pruned(999), 1000)) < 60, "one is deleted, with its files"
+    assert asked(states, 999) == ["MLSD"]
+
+
+def test_a_file_is_deleted_without_a_listing(modern_server: Server) -> None:
+    root = uuid.uuid4().hex
+    write_files(modern_server.folder / root, {"file": b"1"})
+    (modern_server.folder / root / "link").symlink_to("file")
+    with target_at(modern_server, path=root) as target:
+        for name in ("link", "file"):
+            del modern_server.seen[:]
+            target.delete(name)
+            assert {"MLSD", "LIST", "NLST"}.isdisjoint(modern_server.seen)
+            assert name not in os.listdir(modern_server.folder / root)
 
 
 # How servers list

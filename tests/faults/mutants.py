@@ -779,6 +779,22 @@ MUTANTS = (
         "tests/test_verify.py::test_an_exchanged_manifest_is_noticed_where_it_was_made",
     ),
     Mutant(
+        "summary-of-an-exchanged-manifest",
+        "What is remembered of a manifest is not believed where a run here wrote another one.",
+        "pickup_core/memory.py",
+        " and not self.contradicts(path, known.sha256) else None",
+        " else None",
+        "tests/test_memory.py::test_a_summary_of_a_manifest_that_a_run_here_did_not_write_is_not_given",
+    ),
+    Mutant(
+        "damaged-summary-believed",
+        "A line of what is remembered that is damaged is passed over.",
+        "pickup_core/memory.py",
+        "if hashlib.sha256(body).hexdigest().encode() != sha256:",
+        "if False:",
+        "tests/test_memory.py::test_a_line_that_is_damaged_or_of_another_version_is_passed_over_and_others_are_not",
+    ),
+    Mutant(
         "failed-entry-called-ok",
         "An entry that failed is not recorded as one that went well.",
         "pickup_core/generate.py",
@@ -1333,9 +1349,9 @@ MUTANTS = (
     Mutant(
         "lossy-counts-as-good",
         "A copy with losses displaces no good one.",
-        "pickup_core/prune.py",
-        'for entry in manifest.entries if entry.status == "ok"),',
-        "for entry in manifest.entries if entry.artefacts),",
+        "pickup_core/manifest.py",
+        'tuple(entry.label for entry in self.entries if entry.status == "ok"),',
+        "tuple(entry.label for entry in self.entries if entry.artefacts),",
         "tests/test_prune.py::test_copies_with_losses_displace_no_good_one",
     ),
     Mutant(
