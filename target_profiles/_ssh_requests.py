@@ -28,6 +28,10 @@ class Requests:
             sftp.CMD_OPEN, path, sftp.SFTP_FLAG_WRITE | sftp.SFTP_FLAG_CREATE | sftp.SFTP_FLAG_EXCL, private
         )
 
+    def known_file(self, path: str) -> int:
+        """Ask for a file that is there, open for writing; the answer holds its handle."""
+        return self._ask(library().sftp.CMD_OPEN, path, library().sftp.SFTP_FLAG_WRITE, library().SFTPAttributes())
+
     def write(self, handle: bytes, start: int, data: bytes | memoryview) -> int:
         return self._ask(library().sftp.CMD_WRITE, handle, library().sftp.int64(start), bytes(data))
 

@@ -5,9 +5,10 @@ One by one, each request would wait for the answer to the one before: five times
 
 import posixpath
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from pickup_core.api import StoreError
+from pickup_core.api import BLOCK, StoreError
 from target_profiles._ssh_requests import Requests
 from target_profiles._ssh_session import Session, quoted
 from target_profiles._ssh_writing import PACKET, make_folders, taken
@@ -15,8 +16,9 @@ from target_profiles._ssh_writing import PACKET, make_folders, taken
 _AT_A_TIME = 100  # files: each is open at the server
 
 
-def write_together(session: Session, root: str, files: Sequence[tuple[str, Path]]) -> None:
-    """Write local files under paths that are free, or raise `FileExistsError`; private, synced, in new folders.
+def write_together(session: Session, root: str, files: Sequence[tuple[str, Path]], there: Sequence[str]) -> None:
+    """Write local files under paths that are free, or raise `FileExistsError`; private, synced, in new folders. Those
+    that are `there` were written over a connection that broke, perhaps before it had synced them, and are synced now.
 
     For OpenSSH alone: it gives a new file the mode that is asked for, and syncs. Files are read as a whole. What was
     written before a failure stays.
@@ -29,6 +31,8 @@ def write_together(session: Session, root: str, files: Sequence[tuple[str, Path]
             make_folders(session, folder, root)
     for start in range(0, len(files), _AT_A_TIME):
         _write(session, root, files[start : start + _AT_A_TIME])
+    for start in range(0, len(there), _AT_A_TIME):
+        _sync(session, root, there[start : start + _AT_A_TIME])
     if session.has_shell:
         status, _, said = session.run(f"sync {' '.join(map(quoted, [*folders, root]))}", root)
         if status != 0:
@@ -48,8 +52,26 @@ def _write(session: Session, root: str, files: Sequence[tuple[str, Path]]) -> No
             pieces = ((start, data[start : start + PACKET]) for start in range(0, len(data), PACKET))
             numbers = [requests.write(handle, start, piece) for start, piece in pieces]
             writing.append((path, [*numbers, requests.sync(handle), requests.close(handle)]))
+    _wait(session, requests, writing, size)
+
+
+def _sync(session: Session, root: str, paths: Sequence[str]) -> None:
+    requests = Requests(session.sftp)
+    with session.asking(""), requests.at_once():
+        opening = [requests.known_file(posixpath.join(root, path)) for path in paths]
+    handles: dict[str, bytes] = {}
+    for path, number in zip(paths, opening, strict=True):
+        with suppress(FileNotFoundError):  # it was not wanted
+            handles[path] = _handle(session, root, path, requests, number)
+    with session.asking(""), requests.at_once():
+        syncing = [(path, [requests.sync(handle), requests.close(handle)]) for path, handle in handles.items()]
+    _wait(session, requests, syncing, len(paths) * BLOCK)
+
+
+def _wait(session: Session, requests: Requests, asked: Sequence[tuple[str, list[int]]], size: int) -> None:
+    """Wait for the answers to what was asked about each path; so many bytes are synced meanwhile."""
     with session.patient(size):
-        for path, numbers in writing:
+        for path, numbers in asked:
             with session.asking(path):
                 for number in numbers:
                     requests.answer(number)

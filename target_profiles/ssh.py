@@ -122,11 +122,12 @@ class Target(Store):
             self._write(session, path, stream, there)
 
     def put_folder(self, folder: Path, path: str, without: Collection[str] = ()) -> None:
-        files = [each for each in files_in(folder) if each[0] not in without]
-        small = [(name, file) for name, file in files if file.stat().st_size <= self.bulk]
+        small = [(name, file) for name, file in files_in(folder) if file.stat().st_size <= self.bulk]
+        wanted = [(f"{path}/{name}", file) for name, file in small if name not in without]
+        there = [f"{path}/{name}" for name, _ in small if name in without]
         with self._connected() as session:
-            if small and session.is_openssh:
-                write_together(session, self.config.path, [(f"{path}/{name}", file) for name, file in small])
+            if session.is_openssh and small:
+                write_together(session, self.config.path, wanted, there)
                 without = {*without, *(name for name, _ in small)}
         super().put_folder(folder, path, without)
 

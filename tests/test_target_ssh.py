@@ -28,6 +28,7 @@ from pickup_core.shaping import Shaped
 from pickup_core.store import BLOCK, Item, Store
 from pickup_core.verify import verify
 from target_profiles import folder
+from target_profiles._ssh_requests import Requests
 from target_profiles._ssh_session import Session
 from target_profiles._ssh_writing import _script
 from target_profiles.ssh import Config, Target
@@ -519,6 +520,27 @@ def test_small_files_that_were_stored_are_not_sent_again(
             assert proxy.cuts == 1
             assert proxy.passed_up < size * 1.7
         assert {name: content(target, f"web01/{cut_after}/{name}") for name in MANY} == MANY
+
+
+@BOTH
+def test_small_files_that_were_stored_are_synced_once_more(
+    server: Server, target: Target, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K6: the connection may have broken between the write and the sync of a file."""
+    local, real = write_files(tmp_path / "local", MANY), Requests.sync
+    target.put_folder(local, "web01/id")
+    synced: list[bytes] = []
+
+    def sync(self: Requests, handle: bytes) -> int:
+        synced.append(handle)
+        return real(self, handle)
+
+    monkeypatch.setattr(Requests, "sync", sync)
+    target.delete("web01/id/0/0")
+    target.delete("web01/id/1/1")
+    target.put_folder(local, "web01/id", [name for name in MANY if name != "0/0"])
+    assert len(synced) == len(MANY) - 1
+    assert "web01/id/1/1" not in tree(target)
 
 
 @BOTH
