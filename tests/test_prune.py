@@ -338,6 +338,19 @@ def test_a_backup_that_no_run_here_made_fills_no_place_and_stays(store: Store, t
     assert (result.strange, result.warnings) == ([], [])
 
 
+def test_a_backup_of_another_machine_is_none_that_a_run_here_should_have_made(store: Store, tmp_path: Path) -> None:
+    """It is said that another machine writes backups of this job, and not that they were made up."""
+    first, second = store_nights(store, tmp_path / "own", 2)
+    other = make_backup(tmp_path / "other", second.manifest.started + timedelta(days=1), machine="fedcba9876543210")
+    store_backup(store, other)
+    for name in names([first, second]):
+        History(tmp_path / "state", JOB).add("start", backup=name)
+    memory = Memory(tmp_path / "state")
+    result = prune(Catalogue("there", store, memory), JOB, Policy(last=1), ENTRIES, LATER, MACHINE)
+    assert (result.strange, len(result.warnings), finished(store)) == ([], 1, names([first, second, other]))
+    assert "writes backups of job" in result.warnings[0]
+
+
 def test_a_backup_kept_by_hand_stays_until_it_is_released(store: Store, tmp_path: Path) -> None:
     """R20"""
     nights = names(store_nights(store, tmp_path / "nights", 4))

@@ -245,6 +245,21 @@ def test_ages_are_measured_from_the_newest_copy(held: list[Holding], days: int, 
         assert {each.id for each in good if newest - each.started <= timedelta(days=days)} <= stays
 
 
+@thorough
+@given(st.lists(GAPS | st.sampled_from([365 * 86_400, 366 * 86_400]), min_size=1, max_size=30), COUNT_POLICIES)
+def test_each_slot_is_filled_by_its_newest_copy(gaps: list[int], policy: Policy) -> None:
+    """As the calendar writes days, weeks of ISO 8601, months and years; the same month of two years is two."""
+    forms = {"daily": "%Y-%m-%d", "weekly": "%G-W%V", "monthly": "%Y-%m", "yearly": "%Y"}
+    moments = [START + timedelta(seconds=sum(gaps[: n + 1])) for n in range(len(gaps))]
+    decisions = decide([Holding(backup_id(when), when, frozenset("a")) for when in moments], policy, ENTRIES, FAR)
+    for period, count in policy.counts.items():
+        if period in forms:
+            newest = {when.strftime(forms[period]): backup_id(when) for when in moments}
+            expected = {f"a {period} {slot}": newest[slot] for slot in sorted(newest, reverse=True)[:count]}
+            said = {reason: decision.id for decision in decisions for reason in decision.reasons}
+            assert {reason: said[reason] for reason in said if reason.startswith(f"a {period} ")} == expected
+
+
 def nights(count: int, **holds: str) -> list[Holding]:
     return [holding(START + timedelta(days=night, hours=3), **holds) for night in range(count)]
 
