@@ -9,6 +9,8 @@ import urllib.parse
 from pickup_core.secret import Secret
 
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<login>[^/?#]*)@)?(?P<host>[^/?#]*)(?P<rest>.*)")
+_PARTS = re.compile(r"[/?&=:@#,;]+")
+_WORDS = re.compile(r"[-_.]+")
 _LONG = 16
 _MIXED = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{8,}")
 
@@ -23,9 +25,12 @@ def secret_address(address: Secret) -> Secret:
         raise ValueError("should be an address such as https://example.org/..., without spaces")
     _, _, password = (found["login"] or "").partition(":")
     is_name = "." in found["host"] or found["host"].partition(":")[0] == "localhost"
-    texts = [found["login"] or "", "" if is_name else found["host"], found["rest"]]
-    parts = [part for text in texts for part in re.split(r"[/?&=:@#,;]+", text)]
-    for part in (password, *filter(_looks_like_key, parts)):
+    path, _, query = found["rest"].partition("?")
+    texts = [found["login"] or "", "" if is_name else found["host"], query]
+    keys = [part for text in texts for part in _PARTS.split(text) if _looks_like_key(part)]
+    # The name of a job, such as web01-prod, may stand in a path, and does in every message.
+    keys += [part for part in _PARTS.split(path) if any(map(_looks_like_key, _WORDS.split(part)))]
+    for part in (password, *keys):
         Secret(part)
         Secret(urllib.parse.unquote(part))
     return address

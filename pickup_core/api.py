@@ -12,7 +12,15 @@ from pickup_core.artefact import (
     Writable,
     broken,
 )
-from pickup_core.errors import NoRootError, PickupError, ProcessError, RefusedError, StoreError, UnreachableError
+from pickup_core.errors import (
+    NoRootError,
+    PickupError,
+    ProcessError,
+    RefusedError,
+    StoreError,
+    UnreachableError,
+    raise_if_stopped,
+)
 from pickup_core.found import Found
 from pickup_core.options import HOST, Options, remote_path
 from pickup_core.patterns import expression, names_matching
@@ -69,6 +77,7 @@ __all__ = [
     "other_user",
     "others_may_write",
     "output_of",
+    "raise_if_stopped",
     "read_listing",
     "read_trusted",
     "remote_path",

@@ -59,7 +59,7 @@ def _run(session: Session) -> None:
 
         dry_run(config, wish, session.report)
     else:
-        with told(config, lambda: session.exit_code) as begun:
+        with told(config, lambda: session.exit_code, not (wish.only or wish.targets)) as begun:
             run(config, wish, session.report, begun)
 
 

@@ -12,14 +12,22 @@ from pickup_core.secret import MASK, SECRET_FOLLOWS, Secret, is_known_secret, re
 _COMMENTED = re.compile(r"(\w+)[\"']?\]?\s*[=:]\s*([\"'])(.+?)\2")
 
 
+_ADDRESS = re.compile(r"([\"'])(\w[\w+.-]*://[^\s\"']+)\1")
+_OF_A_SERVICE = re.compile(r"\b(NOTIFY|HEARTBEAT_URL|url)\b")
+
+
 def masked_source(source: str) -> str:
     """Give Python source with every secret in it masked: known values, literals under a name like `password`, and what
     stands in texts like `--password=...`; all of these are known from then on.
     """
     tree = ast.parse(source)  # first: what is no Python, only this tells in a way that can be understood
-    for name, value in _in_comments(source):
-        if speaks_of_secret(name):
-            Secret(value)
+    for comment in _comments(source):
+        for name, _, value in _COMMENTED.findall(comment):
+            if speaks_of_secret(name):
+                Secret(value)
+        for _, address in _ADDRESS.findall(comment):
+            if _OF_A_SERVICE.search(comment) or not address.startswith("http"):
+                Secret(address)
     lines = re.findall(r".*?(?:\r\n?|\n)|.+", source, re.DOTALL)  # as Python counts them, unlike str.splitlines
     for first, start, last, end in sorted(_secret_places(tree), reverse=True):
         head, tail = lines[first - 1].encode()[:start].decode(), lines[last - 1].encode()[end:].decode()
@@ -27,11 +35,11 @@ def masked_source(source: str) -> str:
     return redact("".join(lines))
 
 
-def _in_comments(source: str) -> Iterator[tuple[str, str]]:
-    """Give each name and text that a comment puts together, as a line of the config that was taken out does."""
+def _comments(source: str) -> Iterator[str]:
+    """Give each comment, which may be a line of the config that was taken out."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
-            yield from ((name, text) for name, _, text in _COMMENTED.findall(token.string))
+            yield token.string
 
 
 def _secret_places(tree: ast.AST) -> set[tuple[int, int, int, int]]:

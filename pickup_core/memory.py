@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from typing import NamedTuple
 from pickup_core.errors import ConfigError
 from pickup_core.history import History
 from pickup_core.manifest import Summary, started_at
-from pickup_core.trust import private_folder
+from pickup_core.trust import make_file, private_folder
 
 _SUMMARIES = "summaries.jsonl"
 _FORMAT = 1  # of its lines: those of another one are passed over
@@ -131,9 +130,15 @@ def _is_gone(name: str, present: set[str]) -> bool:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a private file so that it is there as a whole or not at all."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(data)
-    os.replace(file.name, path)
+    new = path.with_name(f".new.{path.name}")  # of a process that was killed, the next one takes the place
+    new.unlink(missing_ok=True)
+    try:
+        with open(make_file(new), "wb") as file:
+            file.write(data)
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def _line(name: str, known: _Known) -> bytes:

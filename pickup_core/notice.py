@@ -98,7 +98,8 @@ def trial_notice(job: str) -> Notice:
 
 
 def _tally(transcript: Transcript) -> str:
-    return f"{counted(len(transcript.errors), 'error')}, {counted(len(transcript.warnings), 'warning')}"
+    more = f", and {transcript.more} more" if transcript.more else ""
+    return f"{counted(len(transcript.errors), 'error')}, {counted(len(transcript.warnings), 'warning')}{more}"
 
 
 def _with_last(text: str, lines: deque[str]) -> str:

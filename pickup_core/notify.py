@@ -12,6 +12,7 @@ from typing import Any
 
 from pickup_core.config import Config
 from pickup_core.errors import ExitCode, LockedError, PickupError, Stopped
+from pickup_core.heartbeat import Heartbeat
 from pickup_core.history import History
 from pickup_core.metrics import check_metrics, write_metrics
 from pickup_core.notice import Notice, Transcript, notice_of, trial_notice
@@ -26,9 +27,10 @@ _LONGEST_START = 15
 
 
 @contextmanager
-def told(config: Config, exit_code: Callable[[], int]) -> Iterator[Callable[[str], None]]:
+def told(config: Config, exit_code: Callable[[], int], is_whole: bool = True) -> Iterator[Callable[[str], None]]:
     """Tell how the run in the `with` went, however it ends. Gives what is to be called once the run has begun, with the
-    name of its backup.
+    name of its backup. One that is not `is_whole`, because not all entries or targets were asked for, is no sign of
+    life of the nightly ones, and the heartbeat does not hear of it.
 
     A run that finds another one at work says so to the services alone: the heartbeat and the metrics are those of the
     other.
@@ -36,7 +38,7 @@ def told(config: Config, exit_code: Callable[[], int]) -> Iterator[Callable[[str
     if not (config.services or config.heartbeat or config.metrics_file):
         yield lambda backup: None
         return
-    telling = _Telling(config)
+    telling = _Telling(config, config.heartbeat if is_whole else None)
     try:
         with telling.listening():
             yield telling.begin
@@ -72,8 +74,9 @@ def check_notifications(config: Config, report: Report, sends: bool) -> None:
 class _Telling:
     """What is told of one run."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, heartbeat: Heartbeat | None) -> None:
         self._config = config
+        self._heartbeat = heartbeat
         self._transcript = Transcript()
         self._backup: str | None = None
         self._started = time.monotonic()
@@ -91,9 +94,9 @@ class _Telling:
     def begin(self, backup: str) -> None:
         """Tell the heartbeat that the run has begun."""
         self._backup = backup
-        if self._config.heartbeat:
+        if self._heartbeat:
             with _harmless():
-                _tell({"HEARTBEAT_URL": partial(self._config.heartbeat.ping, "start", tries=1)}, _LONGEST_START)
+                _tell({"HEARTBEAT_URL": partial(self._heartbeat.ping, "start", tries=1)}, _LONGEST_START)
 
     def end(self, code: int, sentence: str = "", is_other_at_work: bool = False) -> None:
         """Tell everybody how it ended; the sentence is what ended it before its time."""
@@ -104,9 +107,9 @@ class _Telling:
         calls: dict[str, Callable[[], object]] = {
             service.where: partial(service.send, notice) for service in config.services if service.wants(notice)
         }
-        if config.heartbeat and not is_other_at_work:
+        if self._heartbeat and not is_other_at_work:
             is_stored = code in (ExitCode.OK, ExitCode.WARNINGS)
-            calls["HEARTBEAT_URL"] = partial(config.heartbeat.ping, "success" if is_stored else "failure", notice.body)
+            calls["HEARTBEAT_URL"] = partial(self._heartbeat.ping, "success" if is_stored else "failure", notice.body)
         if config.metrics_file and not is_other_at_work:
             calls["METRICS_FILE"] = partial(write_metrics, config.metrics_file, config, code, seconds, now)
         _tell(calls, _LONGEST)

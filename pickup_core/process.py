@@ -136,9 +136,10 @@ class Output:
         if self._small_reads > _FEW:
             time.sleep(_LET_FILL)
         self._deadline.wait(self._stream, select.POLLIN, f"{self._children[-1].name} wrote nothing")
-        data = os.read(self._stream.fileno(), size if size > 0 else BLOCK)
+        wanted = size if size > 0 else BLOCK
+        data = os.read(self._stream.fileno(), wanted)
         self._at_end = not data
-        self._small_reads = self._small_reads + 1 if len(data) < BLOCK // 4 else 0
+        self._small_reads = self._small_reads + 1 if len(data) < min(wanted, BLOCK) // 4 else 0
         self._last = (self._last + data[-_LONGEST_END:])[-_LONGEST_END:]
         return data
 

@@ -10,6 +10,7 @@ from pickup_core.errors import UsageError
 from pickup_core.schedule import Plan
 
 _MADE_BY_SYSTEMD = {"/var/lib": "StateDirectory", "/var/log": "LogsDirectory", "/var/cache": "CacheDirectory"}
+_OWN_NAME = "pickup"
 _EVERYBODYS = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - for the temporary files of the programs that are started
 _POLITE = ("TimeoutStartSec=infinity", "KillMode=mixed", "UMask=0077", "Nice=10", "IOSchedulingClass=idle")
 _HARDENED = (
@@ -17,7 +18,6 @@ _HARDENED = (
     "ProtectKernelModules=true",
     "ProtectKernelLogs=true",
     "ProtectControlGroups=true",
-    "ProtectClock=true",
     "ProtectHostname=true",
     "LockPersonality=true",
     "RestrictRealtime=true",
@@ -25,7 +25,9 @@ _HARDENED = (
     "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
     "SystemCallArchitectures=native",
 )
+_FOR_WHO_BECOMES_ANOTHER = ("ProtectControlGroups=true",)  # the others imply NoNewPrivileges for an ordinary user
 _UNPRIVILEGED = (
+    "ProtectClock=true",  # which denies devices, too
     "PrivateDevices=true",
     "RestrictNamespaces=true",
     "SystemCallFilter=@system-service",
@@ -93,7 +95,9 @@ def _start(plan: Plan) -> str:
 
 def _rights(plan: Plan) -> list[str]:
     """Give what the service of a system may do. An ordinary user may read everything, and nothing else besides."""
-    hardened = ["ProtectSystem=strict", *_folders(plan), *_HARDENED]
+    may_become_another = plan.becomes_another and not plan.is_root
+    settings = _FOR_WHO_BECOMES_ANOTHER if may_become_another else _HARDENED
+    hardened = ["ProtectSystem=strict", *_folders(plan), *settings]
     lines = [] if plan.is_root else [f"User={plan.user}", f"AmbientCapabilities={_READS_ALL}"]
     if plan.becomes_another:
         return [*lines, *hardened, *_FOR_OTHERS]
@@ -109,7 +113,8 @@ def _folders(plan: Plan) -> list[str]:
     lines, paths = [], [*_EVERYBODYS]
     for folder in plan.folders:
         parent, _, name = str(folder).rpartition("/")
-        if setting := _MADE_BY_SYSTEMD.get(parent) if re.fullmatch(r"\w[\w.-]*", name, re.ASCII) else None:
+        # Of Pickup's own folders alone: what systemd makes, it gives to its user with all that is in it.
+        if setting := _MADE_BY_SYSTEMD.get(parent) if name == _OWN_NAME else None:
             lines += [f"{setting}={name}", f"{setting}Mode=0700"]
         else:
             paths.append(_there(folder))

@@ -60,7 +60,8 @@ def _at(session: Session, reading: Reading, place: Catalogue, now: datetime) -> 
             found.append(Status(place.name, None, state_of(None, False, options.max_age)))
         return found
     rest = None if options.all_jobs else reading.job
-    return [*found, Status(place.name, rest, FAILED if of_place.failures else ABSENT)]
+    lost = Status(place.name, rest, FAILED if of_place.failures else ABSENT)
+    return found if lost in found else [*found, lost]
 
 
 def _tell(session: Session, status: Status) -> None:

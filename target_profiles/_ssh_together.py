@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pickup_core.api import BLOCK, StoreError
+from pickup_core.api import BLOCK, StoreError, raise_if_stopped
 from target_profiles._ssh_requests import Requests
 from target_profiles._ssh_session import Session, quoted
 from target_profiles._ssh_writing import PACKET, make_folders, taken
@@ -30,6 +30,7 @@ def write_together(session: Session, root: str, files: Sequence[tuple[str, Path]
         with session.asking(folder):
             make_folders(session, folder, root)
     for start in range(0, len(files), _AT_A_TIME):
+        raise_if_stopped()
         _write(session, root, files[start : start + _AT_A_TIME])
     for start in range(0, len(there), _AT_A_TIME):
         _sync(session, root, there[start : start + _AT_A_TIME])
@@ -46,6 +47,7 @@ def _write(session: Session, root: str, files: Sequence[tuple[str, Path]]) -> No
     handles = [_handle(session, root, path, requests, number) for (path, _), number in zip(files, opening, strict=True)]
     writing: list[tuple[str, list[int]]] = []
     for (path, file), handle in zip(files, handles, strict=True):
+        raise_if_stopped()
         data = file.read_bytes()
         size += len(data)
         with session.asking(path), requests.at_once():

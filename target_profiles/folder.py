@@ -22,7 +22,17 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
-from pickup_core.api import BLOCK, Item, NoRootError, Options, Readable, Store, StoreError, make_folder
+from pickup_core.api import (
+    BLOCK,
+    Item,
+    NoRootError,
+    Options,
+    Readable,
+    Store,
+    StoreError,
+    make_folder,
+    raise_if_stopped,
+)
 
 API_VERSION = (1, 0)
 
@@ -168,6 +178,7 @@ def _write(folder: int, name: str, stream: Readable, place: Path) -> None:
         descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
     with open(descriptor, "wb", buffering=0) as file:
         while block := stream.read(BLOCK):
+            raise_if_stopped()
             view = memoryview(block)
             with _naming(place):
                 while view:

@@ -30,6 +30,8 @@ def test_an_address_and_what_looks_like_a_key_in_it_are_secrets(address: str, hi
 def test_what_could_stand_in_any_message_is_no_secret() -> None:
     secret_address(Secret("ntfys://ntfy.example.org/backup"))
     secret_address(Secret("json://localhost:8080/backup"))
+    secret_address(Secret("https://hc-ping.com/Ab3dEf6hIj9kLm2nOp5q/web01-prod"))
+    assert redact("job web01-prod, Ab3dEf6hIj9kLm2nOp5q") == "job web01-prod, ***"
     assert redact("ntfy.example.org localhost:8080 /mnt/backup") == "ntfy.example.org localhost:8080 /mnt/backup"
 
 

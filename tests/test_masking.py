@@ -52,6 +52,10 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
         ('dbpass = "c4n4ry"; password2 = "6c4n4ry"', 'dbpass = "***"; password2 = "***"'),
         ('# was: dict(password="c4n4ry")', '# was: dict(password="***")'),
         ("#x['token'] = 'c4n4ry'", "#x['token'] = '***'"),
+        ('# NOTIFY = ["tgram://1:c4n4ry/9", "mailto://c4n4ry"]', '# NOTIFY = ["***", "***"]'),
+        ('#    "slack://a/c4n4ry",', '#    "***",'),
+        ('# dict(url="https://x/c4n4ry"),', '# dict(url="***"),'),
+        ('# see "https://example.org/c4n4r"', '# see "https://example.org/c4n4r"'),
         (
             'def login(user="me", password="c4n4ry", *, token="5c4n4ry"): pass',
             'def login(user="me", password="***", *, token="***"): pass',

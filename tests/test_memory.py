@@ -1,6 +1,8 @@
 """Memory: what this machine knows of manifests spares reading them, and tells which ones no run here wrote."""
 
+import errno
 import hashlib
+import os
 import stat
 import subprocess
 import sys
@@ -155,6 +157,21 @@ def test_processes_that_remember_at_once_lose_nothing(tmp_path: Path) -> None:
     for year in ("21", "22", "23", "24"):
         for number in range(60):
             assert later.summary("/srv/one", f"{JOB}/20{year}-01-01T00{number:04d}Z.json", 8) == WHAT
+
+
+def test_what_cannot_be_written_leaves_nothing(memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S1: a full disk would be fuller each night."""
+    memory.put("/srv/one", PATH, b"manifest", WHAT)
+    before = sorted((tmp_path / "state").rglob("*"))
+
+    def refuse(*paths: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    memory.put("/srv/one", OLD, b"another", WHAT)
+    memory.forget_others("/srv/one", JOB, set())
+    left = sorted((tmp_path / "state").rglob("*"))
+    assert [path for path in left if path not in before] == []
 
 
 def test_a_summary_of_a_manifest_that_a_run_here_did_not_write_is_not_given(memory: Memory, tmp_path: Path) -> None:

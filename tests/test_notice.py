@@ -99,6 +99,7 @@ def test_whatever_is_said_it_is_short_and_can_be_sent(transcript: Transcript) ->
     assert "line 200 " not in notice.body
     assert "\x1b" not in notice.body
     assert transcript.problems[-1] == "and 560 more"
+    assert notice.summary.splitlines()[1].endswith("20 errors, 20 warnings, and 560 more")
 
 
 def test_no_secret_is_told(transcript: Transcript) -> None:

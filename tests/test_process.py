@@ -784,3 +784,17 @@ def test_a_fed_program_that_is_not_there_is_named() -> None:
 def _after(done: bytes, error: Exception) -> Exception:
     """Give an error to raise once something was read."""
     return error
+
+
+def test_who_reads_little_at_a_time_waits_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe is let fill only where it gives less than what was asked for."""
+    naps: list[float] = []
+    monkeypatch.setattr("pickup_core.process.time.sleep", naps.append)
+    with output_of(["head", "-c", "200000", "/dev/zero"]) as stream:
+        while stream.read(1000):
+            pass
+    assert naps == []
+    with output_of(["sh", "-c", "for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do echo $n; sleep 0.05; done"]) as stream:
+        while stream.read():
+            pass
+    assert naps

@@ -21,7 +21,7 @@ import pytest
 from pydantic import ValidationError
 
 from pickup_core.catalogue import Catalogue
-from pickup_core.errors import NoRootError, StoreError, UnreachableError
+from pickup_core.errors import NoRootError, Stopped, StoreError, UnreachableError
 from pickup_core.prune import prune
 from pickup_core.retention import Policy
 from pickup_core.shaping import Shaped
@@ -541,6 +541,18 @@ def test_small_files_that_were_stored_are_synced_once_more(
     target.put_folder(local, "web01/id", [name for name in MANY if name != "0/0"])
     assert len(synced) == len(MANY) - 1
     assert "web01/id/1/1" not in tree(target)
+
+
+@BOTH
+def test_small_files_end_with_the_run(
+    target: Target, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K1: a thread hears of a signal only where it asks."""
+    local = write_files(tmp_path / "local", MANY)
+    monkeypatch.setattr(Stopped, "heard", Stopped(signal.SIGTERM))
+    with pytest.raises(Stopped):
+        target.put_folder(local, "web01/id")
+    assert len(tree(target)) < len(MANY)
 
 
 @BOTH

@@ -138,6 +138,18 @@ def test_what_may_need_more_rights_is_not_kept_from_them(name: str) -> None:
     )
     assert "# The config calls functions, or names sudo" in text
     assert settings(text)["ProtectSystem"] == "strict"
+    assert "ProtectClock" not in text  # which would deny the disks to what mounts one
+
+
+def test_sudo_is_kept_from_nothing_by_what_implies_no_new_privileges() -> None:
+    """systemd.exec(5), NoNewPrivileges=: these override it where the service is an ordinary user's."""
+    found = settings(service(KINDS["a user, with sudo"]))
+    implying = {"SystemCallFilter", "SystemCallArchitectures", "RestrictAddressFamilies", "RestrictNamespaces",
+                "PrivateDevices", "ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs", "ProtectClock",
+                "MemoryDenyWriteExecute", "RestrictRealtime", "RestrictSUIDSGID", "DynamicUser", "LockPersonality",
+                "ProtectHostname"}  # fmt: skip
+    assert implying.isdisjoint(found)
+    assert implying & settings(service(KINDS["root, with functions"])).keys()
 
 
 def test_a_users_own_service_asks_for_nothing_that_only_root_can_give() -> None:
@@ -166,6 +178,13 @@ def test_folders_of_systemds_own_are_made_by_it_and_others_may_be_absent() -> No
     assert (found["StateDirectory"], found["LogsDirectory"], found["CacheDirectory"]) == ("pickup", "pickup", "pickup")
     assert found["StateDirectoryMode"] == "0700"
     assert shlex.split(found["ReadWritePaths"]) == ["-/tmp", "-/var/tmp", "-/var/lib", "-/usr"]
+
+
+def test_a_folder_of_another_program_stays_its_own() -> None:
+    """A unit's StateDirectory= is given to its user, with all that is in it: systemd.exec(5)."""
+    found = settings(service(replace(PLAN, folders=(Path("/var/lib/grafana"), Path("/var/log/postgresql")))))
+    assert not {"StateDirectory", "LogsDirectory"} & found.keys()
+    assert "-/var/lib" in found["ReadWritePaths"]
 
 
 def test_a_folder_that_only_the_root_could_hold_is_to_be_made_first() -> None:

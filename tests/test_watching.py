@@ -405,3 +405,5 @@ def test_a_target_that_is_lost_half_way_is_not_tried_for_each_job(tmp_path: Path
     assert done.err == (
         "ERROR: target one: job a01: call 2 did not get through\nERROR: target one: call 3 did not get through\n"
     )
+    done = status(tmp_path, "--json", "--job", "a01")
+    assert (done.status, states(done)) == (2, [("one", "a01", "failed")])

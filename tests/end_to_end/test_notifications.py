@@ -284,8 +284,14 @@ def test_a_run_that_finds_another_one_at_work_tells_the_services_alone(listeners
 def test_an_entry_that_the_config_no_longer_has_is_told(listeners: Listeners) -> None:
     listeners.site.run("-q", "run", "--only", "shop", status=3)
     assert listeners.subjects == ["web: backup failed: there is no entry 'shop' in the config"]
-    assert listeners.pings == ["/fail"]
     assert listeners.metrics()["pickup_last_run_exit_code"] == 3
+
+
+@pytest.mark.parametrize("part", [("--only", "files"), ("--target", "disk")])
+def test_a_run_of_a_part_is_no_sign_of_life_of_the_nightly_one(listeners: Listeners, part: tuple[str, str]) -> None:
+    listeners.site.run("-q", "run", *part)
+    assert listeners.subjects == ["web: backup stored"]
+    assert listeners.pings == []
 
 
 def test_an_internal_error_is_told(listeners: Listeners) -> None:
