@@ -10,10 +10,11 @@ from pickup_core.api import STAGING_MARK, Judgement, expression, failure, names_
 
 log = logging.getLogger("pickup.tar")
 
-CREATE = ("--create", "--format=posix", "--blocking-factor=128", "--pax-option=delete=atime,delete=ctime", "--sparse",
-          "--xattrs", "--xattrs-include=*", "--quoting-style=escape", f"--exclude-tag-all={STAGING_MARK}")  # fmt: skip
-"""The options for an archive that keeps all that tar can keep, but for what label_options gives. Blocks of 64 KiB in
-place of 10 KiB take a quarter off tar's work. The last option is there so that no archive can hold itself.
+CREATE = ("--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--sparse", "--xattrs",
+          "--xattrs-include=*", "--quoting-style=escape", f"--exclude-tag-all={STAGING_MARK}")  # fmt: skip
+"""The options for an archive that keeps all that tar can keep, but for what label_options gives. The last one is there
+so that no archive can hold itself. Blocks larger than its own 10 KiB would take a quarter off its work; but a tar that
+unpacks does not read their padding, and what feeds it would fail.
 """
 LISTING = ("--utc", "-vv", "--full-time")
 """The options for a list of contents."""

@@ -350,7 +350,7 @@ def meanwhile(tmp_path: Path, *lines: str) -> list[str]:
     script, fired = tmp_path / "meanwhile.sh", tmp_path / "fired"
     script.write_text("\n".join(["#!/bin/sh", "set -e", f"[ ! -e {fired} ] || exit 0", f"touch {fired}", *lines]))
     script.chmod(0o755)
-    return ["tar", "--sort=name", "--checkpoint=3", f"--checkpoint-action=exec={script}"]
+    return ["tar", "--sort=name", "--checkpoint=20", f"--checkpoint-action=exec={script}"]
 
 
 def fired(tmp_path: Path) -> bool:
