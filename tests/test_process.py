@@ -788,8 +788,15 @@ def _after(done: bytes, error: Exception) -> Exception:
 
 def test_who_reads_little_at_a_time_waits_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe is let fill only where it gives less than what was asked for."""
-    naps: list[float] = []
-    monkeypatch.setattr("pickup_core.process.time.sleep", naps.append)
+    naps, nap, real = list[float](), 0.00123, time.sleep  # which others call too
+
+    def sleep(seconds: float) -> None:
+        if seconds == nap:
+            naps.append(seconds)
+        real(seconds)
+
+    monkeypatch.setattr("pickup_core.process._LET_FILL", nap)
+    monkeypatch.setattr(time, "sleep", sleep)
     with output_of(["head", "-c", "200000", "/dev/zero"]) as stream:
         while stream.read(1000):
             pass
