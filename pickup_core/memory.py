@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pickup_core.errors import ConfigError
 from pickup_core.history import History
 from pickup_core.manifest import Summary, started_at
-from pickup_core.trust import make_file, private_folder
+from pickup_core.trust import private_folder, replacing
 
 _SUMMARIES = "summaries.jsonl"
 _FORMAT = 1  # of its lines: those of another one are passed over
@@ -91,7 +91,8 @@ class Memory:
             home = self._home(place, job)
             for folder in (self._state_folder, self._folder, home.parent, home):
                 private_folder(folder)
-            _write(home / name, data)
+            with replacing(home / name) as copy:
+                copy.write(data)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             with open(os.open(home / _SUMMARIES, flags, 0o600), "wb", buffering=0) as file:
                 file.write(_line(name, known))  # in one call, so that those of several processes do not mix
@@ -108,7 +109,8 @@ class Memory:
             for name in gone:
                 del known[name]
             if gone:
-                _write(home / _SUMMARIES, b"".join(_line(name, each) for name, each in known.items()))
+                with replacing(home / _SUMMARIES) as file:
+                    file.writelines(_line(name, each) for name, each in known.items())
 
     def _known_of(self, place: str, job: str) -> dict[str, _Known]:
         """Give what is remembered of the manifests of a job at a place, by their names."""
@@ -126,19 +128,6 @@ class Memory:
 def _is_gone(name: str, present: set[str]) -> bool:
     backup = name.partition(".")[0]
     return backup not in present and started_at(backup) is not None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a private file so that it is there as a whole or not at all."""
-    new = path.with_name(f".new.{path.name}")  # of a process that was killed, the next one takes the place
-    new.unlink(missing_ok=True)
-    try:
-        with open(make_file(new), "wb") as file:
-            file.write(data)
-        os.replace(new, path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
 
 
 def _line(name: str, known: _Known) -> bytes:

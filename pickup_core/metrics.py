@@ -5,9 +5,7 @@ https://prometheus.io/docs/instrumenting/exposition_formats/.
 """
 
 import os
-import secrets
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 from pickup_core.config import Config
 from pickup_core.history import History, Record
 from pickup_core.secret import redact
+from pickup_core.trust import replacing
 
 _HELP = {
     "pickup_last_run_timestamp_seconds": "When the last run ended.",
@@ -36,20 +35,9 @@ def write_metrics(path: Path, config: Config, exit_code: int, seconds: float, no
     secret in it. Raises `OSError`.
     """
     text = exposition(samples(config, exit_code, seconds, now))
-    new = f".{path.name}.{secrets.token_hex(8)}"  # the collector reads what ends in .prom
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(new, flags, 0o600, dir_fd=folder), "wb") as file:
-            file.write(text.encode("utf-8", "backslashreplace"))
-            os.fchmod(file.fileno(), 0o644)
-        os.replace(new, path.name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(new, dir_fd=folder)
-        raise
-    finally:
-        os.close(folder)
+    with replacing(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+        os.fchmod(file.fileno(), 0o644)
 
 
 def check_metrics(path: Path) -> None:

@@ -5,11 +5,11 @@ import errno
 import grp
 import os
 import pwd
-import secrets
 import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from pickup_core.errors import ConfigError, RefusedError
 
@@ -175,6 +175,24 @@ def make_file(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Give a new file, private, that takes the place of the one at a path when the `with` is left without an error. Who
+    reads that meanwhile sees the old content or the new one, and never a part.
+
+    What a process that was killed has left is removed by the next one. Of two at once, one fails. Raises `OSError`.
+    """
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    try:
+        with open(make_file(new), "wb") as file:
+            yield file
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file in one step: who reads it meanwhile sees the old content or the new one, and never a part.
 
@@ -186,18 +204,12 @@ def replace_file(path: Path, data: bytes) -> None:
     """
     if os.geteuid() == 0:
         check_way_to(path.parent)
-    new = path.parent / f".pickup-{secrets.token_hex(8)}"
-    try:
-        with open(make_file(new), "wb") as file:
-            with contextlib.suppress(FileNotFoundError):
-                _let_read(file.fileno(), path, path.lstat())
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        with contextlib.suppress(FileNotFoundError):
+            _let_read(file.fileno(), path, path.lstat())
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _let_read(descriptor: int, path: Path, before: os.stat_result) -> None:

@@ -214,7 +214,7 @@ def test_a_page_is_written_for_us_alone_and_beside_it_nothing_is_left(home: Path
     for _ in range(2):
         assert carried_out(home, "status", "-q", "--target", "one", "--html", file, "--all-jobs").status == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert list(home.glob(".pickup-*")) == []
+    assert list(home.glob(".*.new")) == []
     parsed = Parsed(file.read_text(encoding="utf-8"))
     assert_self_contained(parsed)
     assert parsed.of("h2") == ["db02", JOB]
@@ -246,7 +246,7 @@ def test_a_page_that_cannot_be_written_is_a_failure(home: Path, what: str) -> No
     assert "is stale" in done.err
     assert (home / "elsewhere").read_text() == "mine"
     assert (home / "folder").is_dir()
-    assert list(home.rglob(".pickup-*")) == []
+    assert list(home.rglob(".*.new")) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to mind it")

@@ -944,8 +944,8 @@ MUTANTS = (
         "status-page-for-everybody",
         "A page is private until somebody says otherwise.",
         "pickup_core/trust.py",
-        "            with contextlib.suppress(FileNotFoundError):\n                _let_read(file.fileno(), path, path.lstat())\n",
-        "            os.chmod(file.fileno(), 0o644)\n",
+        "        with contextlib.suppress(FileNotFoundError):\n            _let_read(file.fileno(), path, path.lstat())\n",
+        "        os.chmod(file.fileno(), 0o644)\n",
         "tests/test_status_page.py::test_a_page_is_written_for_us_alone_and_beside_it_nothing_is_left",
     ),
     Mutant(
@@ -1613,8 +1613,8 @@ MUTANTS = (
         "metrics-in-place",
         "The metrics file is replaced in one step, and no link is followed.",
         "pickup_core/metrics.py",
-        "        os.replace(new, path.name, src_dir_fd=folder, dst_dir_fd=folder)\n",
-        "        path.write_text(text)\n        os.unlink(new, dir_fd=folder)\n",
+        "    with replacing(path) as file:\n",
+        "    with open(path, 'wb') as file:\n",
         "tests/test_metrics.py::test_everybody_may_read_it_and_nothing_else_is_left",
     ),
     Mutant(
