@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pickup_core import __version__
-from pickup_core.errors import ExitCode, PickupError, Stopped, raise_if_stopped
+from pickup_core.errors import Ended, ExitCode, PickupError, Stopped, raise_if_stopped
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -56,6 +56,8 @@ def _carried_out(arguments: Sequence[str] | None) -> int:
         except Exception:
             raise_if_stopped()
             raise
+    except Ended as ended:
+        return ended.exit_code
     except Stopped as stopped:
         return _ended(f"{stopped}; what was not finished is removed", stopped.exit_code)
     except KeyboardInterrupt:

@@ -59,7 +59,9 @@ def _run(session: Session) -> None:
 
         dry_run(config, wish, session.report)
     else:
-        with told(config, lambda: session.exit_code, not (wish.only or wish.targets)) as begun:
+        is_for_cron = options.quiet and not options.debug and config.logging is None
+        holding = session.logs.held_back() if is_for_cron else contextlib.nullcontext()
+        with holding as write, told(config, wish, session.report, lambda: session.exit_code, write) as begun:
             run(config, wish, session.report, begun)
 
 

@@ -52,7 +52,6 @@ class Delivery(ABC):
     """The reason to keep it for good, if there is one."""
     report: Report
     _places: dict[str, str] = field(default_factory=dict, init=False)
-    _levels: dict[str, int] = field(default_factory=dict, init=False)
     _seconds: dict[str, float] = field(default_factory=dict, init=False)
 
     def __enter__(self) -> "Delivery":
@@ -98,7 +97,8 @@ class Delivery(ABC):
             log.info("%s: stored %s in %s", target.label, name, store.place)
             if policy:
                 self._prune(target, catalogue, policy)
-        self._levels[target.name] = logging.INFO if outcome.is_ok else logging.ERROR
+        states, is_stored = self.report.course.targets, target.name in self._places
+        states[target.name] = "stored" if is_stored else "absent" if outcome.is_absent else "failed"
         self._seconds[target.name] = round(time.monotonic() - begun, 3)
 
     def _told(self, manifest: Manifest, encoded: bytes) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Delivery(ABC):
         for target in self.targets:
             if there and target.name not in there:
                 words = ["pickup.py", "copy", manifest.id, "--target", there[0], "--to", target.name]
-                log.log(self._levels[target.name], "%s: once it works again: %s", target.where, shlex.join(words))
+                log.info("%s: once it works again: %s", target.where, shlex.join(words))
         state = "complete" if manifest.is_complete else "partial"
         log.info("backup %s: %s, %s, stored at %d of %d targets", manifest.id, state, in_words(manifest.size),
                  len(there), len(self.targets))  # fmt: skip
@@ -216,6 +216,7 @@ def tell_pruned(
     knowing, goes to this level; what is deleted is always said.
     """
     word = "would delete" if dry else "deleted"
+    report.course.pruned[target.name] = list(pruned.deleted)
     for decision in pruned.decisions:
         if decision.keep:
             log.log(level, "%s: keep %s: %s", target.label, decision.id, ", ".join(decision.reasons))

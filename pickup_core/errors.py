@@ -12,6 +12,7 @@
     |-- DamageError             what is stored is not what was stored; 6
     `-- RefusedError            restore refuses, because it would do harm; 6
     Stopped (BaseException)     a signal asked the run to end; 128 + its number
+    Ended (BaseException)       it ended before its time, and why has been said
     NoTargetLeft (BaseException)  nobody takes what a run still makes
 
 Every message names the entry or the file, says what is, and ends with a hint where there is one.
@@ -118,6 +119,14 @@ class RefusedError(PickupError):
     """Restore refuses, because going on could overwrite or write outside of the destination."""
 
     exit_code = ExitCode.DAMAGE
+
+
+class Ended(BaseException):
+    """What was to be done has ended before its time, and the reason has been said: only the exit code is left."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"ended with status {exit_code}")
+        self.exit_code = exit_code
 
 
 class Stopped(BaseException):

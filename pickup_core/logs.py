@@ -8,7 +8,8 @@ import logging.config
 import logging.handlers
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from pickup_core.together import at_work_on
 from pickup_core.trust import private_folder
 from pickup_core.wording import printable
 
-_FILE_NAME = "pickup.log"
+log = logging.getLogger("pickup.logs")
+
+LOG_FILE = "pickup.log"
 _FILE_SIZE = 5 * 1024 * 1024
 _FILE_COUNT = 5
 
@@ -48,6 +51,7 @@ class Logs:
         self.is_broken = False
         self.has_warned = False
         self._console = (False, False)
+        self._err: logging.Handler = logging.NullHandler()
 
     def to_console(self, quiet: bool, debug: bool) -> None:
         """Send information to stdout, but for `quiet`, and warnings and errors to stderr; with `debug` everything."""
@@ -60,14 +64,32 @@ class Logs:
         err = logging.StreamHandler(sys.stderr) if sys.stderr else logging.NullHandler()
         err.setLevel(logging.WARNING)
         err.setFormatter(Formatter("%(levelname)s: %(message)s"))
+        self._err = err
         logging.basicConfig(handlers=[err] if quiet and not debug else [out, err], level=logging.INFO, force=True)
         logging.getLogger("pickup").setLevel(logging.DEBUG)
         self._watch()
 
+    @contextmanager
+    def held_back(self) -> Iterator[Callable[[str], None]]:
+        """Keep warnings and errors from stderr in the `with`. What this gives writes one text in place of all of them,
+        and what comes after that is seen again.
+        """
+
+        def write(text: str) -> None:
+            self._err.setLevel(logging.WARNING)
+            with suppress(OSError):
+                print(text, file=sys.stderr, flush=True)
+
+        self._err.setLevel(logging.CRITICAL + 1)
+        try:
+            yield write
+        finally:
+            self._err.setLevel(logging.WARNING)
+
     def to_file(self, folder: Path) -> None:
         """Send everything to `pickup.log` in this folder too. Where that cannot be, a warning says so."""
         try:
-            handler = _RotatingFile(private_folder(folder) / _FILE_NAME, self)
+            handler = _RotatingFile(private_folder(folder) / LOG_FILE, self)
         except (OSError, ConfigError) as error:
             self._tell_broken(f"there is no log in {folder}", error)
             return
@@ -111,7 +133,7 @@ class Logs:
 
     def _tell_broken(self, what: str, error: Exception) -> None:
         self.is_broken = True
-        logging.getLogger("pickup.logs").warning("%s: %s", what, explained(error))
+        log.warning("%s: %s", what, explained(error))
 
 
 class _Watch(logging.Handler):
@@ -153,4 +175,4 @@ class _RotatingFile(logging.handlers.RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
         if not self._logs.is_broken:
             self._logs.is_broken = True
-            print(f"WARNING: the log {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
+            log.warning("the log %s cannot be written: %s", self.baseFilename, sys.exc_info()[1])

@@ -4,11 +4,13 @@ import logging
 import re
 import socket
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pickup_core.errors import ExitCode
 from pickup_core.logs import Formatter
+from pickup_core.report import Course
 from pickup_core.wording import counted
 
 Kind = Literal["failure", "warning", "success", "test"]
@@ -26,13 +28,16 @@ _ENTRY = re.compile(r"(?:GENERATORS|TARGETS)\[\d+\] ('.*?') \(([\w.-]+)\)")
 
 @dataclass(frozen=True)
 class Notice:
-    """A message: its `summary` is short enough for a phone, its `body` for a heartbeat, at most 10 kB."""
+    """What is told: its `summary` is short enough for a phone, its `body` for a heartbeat, at most 10 kB. The `message`
+    is all that has to be known, below the subject.
+    """
 
     kind: Kind
     occasions: frozenset[Occasion]
     subject: str
     summary: str
     body: str
+    message: str
 
 
 class Transcript(logging.Handler):
@@ -67,34 +72,53 @@ class Transcript(logging.Handler):
         return [*lines, f"and {self.more} more"] if self.more else lines
 
 
-def notice_of(job: str, backup: str | None, code: int, has_recovered: bool, transcript: Transcript) -> Notice:
-    """Give the message about a run that ended with this exit code; `has_recovered` where the last one had failed."""
+def notice_of(
+    job: str, course: Course, code: int, has_recovered: bool, transcript: Transcript, aftermath: Sequence[str] = ()
+) -> Notice:
+    """Give what is told of a run that ended with this exit code; `has_recovered` where the last one had failed. Below
+    its problems stand the lines of the `aftermath`.
+    """
     kind: Kind = "success" if code == ExitCode.OK else "warning" if code == ExitCode.WARNINGS else "failure"
     occasions: set[Occasion] = {kind, "recovery"} if has_recovered else {kind}
-    done = {"success": "backup stored", "warning": "backup stored, with warnings", "failure": "backup failed"}[kind]
-    if has_recovered:
-        done = {"success": "backup works again", "warning": "backup works again, with warnings"}[kind]
+    done = _done(course, kind, has_recovered)
     causes = transcript.errors or transcript.warnings
     cause = _ENTRY.sub(r"\2 \1", causes[0].partition("\n")[0]) if causes else ""
     subject = f"{job}: {done}" + (f": {cause}" if cause else "")
     head = [
-        f"job {job} on {socket.gethostname()}, " + (f"backup {backup}" if backup else "no backup was begun"),
+        f"job {job} on {socket.gethostname()}, "
+        + (f"backup {course.backup}" if course.backup else "no backup was begun"),
         f"{done}: exit code {code}, {_tally(transcript)}",
     ]
-    summary = "\n".join([*head, "", *transcript.problems] if transcript.problems else head)
+    text = "\n".join([*head, "", *transcript.problems] if transcript.problems else head)
+    rest = "".join(f"\n{line}" for line in ("", *aftermath)) if aftermath else ""
+    subject = _clean(_cut(" ".join(subject.split()), _LONGEST_SUBJECT))
+    room = _LONGEST_SUMMARY - len(rest.encode("utf-8", "backslashreplace"))
     return Notice(
         kind=kind,
         occasions=frozenset(occasions),
-        subject=_clean(_cut(" ".join(subject.split()), _LONGEST_SUBJECT)),
-        summary=_clean(_cut(summary, _LONGEST_SUMMARY)),
-        body=_clean(_with_last(summary, transcript.said)),
+        subject=subject,
+        summary=_clean(_cut(_cut(text, max(room, _LONGEST_SUMMARY // 2)) + rest, _LONGEST_SUMMARY)),
+        body=_clean(_with_last(text + rest, transcript.said)),
+        message=_clean(f"{subject}\n\n{text}{rest}"),
     )
+
+
+def _done(course: Course, kind: Kind, has_recovered: bool) -> str:
+    """Give in a few words what came of a run."""
+    if kind != "failure":
+        return f"backup {'works again' if has_recovered else 'stored'}{', with warnings' if kind == 'warning' else ''}"
+    if not course.stored:
+        return "backup failed"
+    missing = sum(state == "failed" for state in course.targets.values())
+    where = f" at {len(course.stored)} of {len(course.stored) + missing} targets" if missing else ""
+    what = "partial backup stored" if course.failed else "backup stored"
+    return f"{what}{where}" if course.failed or missing else f"{what}, with errors"
 
 
 def trial_notice(job: str) -> Notice:
     """Give the message that shows whether messages arrive."""
     text = f"This is a test message from job {job} on {socket.gethostname()}. No backup was made."
-    return Notice("test", frozenset({"test"}), f"{job}: test message of Pickup", text, text)
+    return Notice("test", frozenset({"test"}), f"{job}: test message of Pickup", text, text, text)
 
 
 def _tally(transcript: Transcript) -> str:

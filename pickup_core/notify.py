@@ -10,13 +10,14 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
+from pickup_core.aftermath import aftermath, log_line
 from pickup_core.config import Config
-from pickup_core.errors import ExitCode, LockedError, PickupError, Stopped
-from pickup_core.heartbeat import Heartbeat
+from pickup_core.errors import Ended, ExitCode, LockedError, PickupError, Stopped
 from pickup_core.history import History
 from pickup_core.metrics import check_metrics, write_metrics
 from pickup_core.notice import Notice, Transcript, notice_of, trial_notice
 from pickup_core.report import Report, explained
+from pickup_core.run import RunWish
 from pickup_core.together import at_most
 from pickup_core.wording import printable
 
@@ -27,25 +28,36 @@ _LONGEST_START = 15
 
 
 @contextmanager
-def told(config: Config, exit_code: Callable[[], int], is_whole: bool = True) -> Iterator[Callable[[str], None]]:
-    """Tell how the run in the `with` went, however it ends. Gives what is to be called once the run has begun, with the
-    name of its backup. One that is not `is_whole`, because not all entries or targets were asked for, is no sign of
-    life of the nightly ones, and the heartbeat does not hear of it.
+def told(
+    config: Config,
+    wish: RunWish,
+    report: Report,
+    exit_code: Callable[[], int],
+    write: Callable[[str], None] | None = None,
+) -> Iterator[Callable[[], None]]:
+    """Tell how the run in the `with` went, however it ends. Gives what is to be called once the run has begun. Where
+    there is something to `write` to, and the run was not all well, it gets one message about all of it, before anybody
+    else is told; what ended the run before its time goes on as `Ended`, because it has been said.
 
-    A run that finds another one at work says so to the services alone: the heartbeat and the metrics are those of the
-    other.
+    A run of a part, for which not all entries or targets were asked, is no sign of life of the nightly ones, and the
+    heartbeat does not hear of it. A run that finds another one at work says so to the services alone: the heartbeat and
+    the metrics are those of the other.
     """
-    if not (config.services or config.heartbeat or config.metrics_file):
-        yield lambda backup: None
+    if not (config.services or config.heartbeat or config.metrics_file or write):
+        yield lambda: None
         return
-    telling = _Telling(config, config.heartbeat if is_whole else None)
+    telling = _Telling(config, wish, report, write)
     try:
         with telling.listening():
             yield telling.begin
     except BaseException as error:
+        code, sentence = _ending(error)
         with _harmless():
-            telling.end(*_ending(error), is_other_at_work=isinstance(error, LockedError))
-        raise
+            telling.end(code, error, sentence)
+        if not write:
+            raise
+        log.debug("%s", sentence, exc_info=True)
+        raise Ended(code) from error
     with _harmless():
         telling.end(exit_code())
 
@@ -74,11 +86,15 @@ def check_notifications(config: Config, report: Report, sends: bool) -> None:
 class _Telling:
     """What is told of one run."""
 
-    def __init__(self, config: Config, heartbeat: Heartbeat | None) -> None:
+    def __init__(
+        self, config: Config, wish: RunWish, report: Report, write: Callable[[str], None] | None = None
+    ) -> None:
         self._config = config
-        self._heartbeat = heartbeat
+        self._wish = wish
+        self._course = report.course
+        self._write = write
+        self._heartbeat = None if wish.only or wish.targets else config.heartbeat
         self._transcript = Transcript()
-        self._backup: str | None = None
         self._started = time.monotonic()
 
     @contextmanager
@@ -91,19 +107,26 @@ class _Telling:
         finally:
             logger.removeHandler(self._transcript)
 
-    def begin(self, backup: str) -> None:
+    def begin(self) -> None:
         """Tell the heartbeat that the run has begun."""
-        self._backup = backup
         if self._heartbeat:
             with _harmless():
                 _tell({"HEARTBEAT_URL": partial(self._heartbeat.ping, "start", tries=1)}, _LONGEST_START)
 
-    def end(self, code: int, sentence: str = "", is_other_at_work: bool = False) -> None:
-        """Tell everybody how it ended; the sentence is what ended it before its time."""
+    def end(self, code: int, error: BaseException | None = None, sentence: str = "") -> None:
+        """Tell everybody how it ended; the error, which the sentence explains, is what ended it before its time."""
         config, now, seconds = self._config, datetime.now(timezone.utc), time.monotonic() - self._started
+        is_other_at_work = isinstance(error, LockedError)
         if sentence:
             self._transcript.errors.insert(0, printable(sentence))
-        notice = self._notice(code)
+        try:
+            notice = self._notice(code, error)
+        except Exception:
+            if self._write:
+                self._write("\n".join(self._transcript.problems))
+            raise
+        if self._write and code != ExitCode.OK:
+            self._write(notice.message)
         calls: dict[str, Callable[[], object]] = {
             service.where: partial(service.send, notice) for service in config.services if service.wants(notice)
         }
@@ -114,12 +137,16 @@ class _Telling:
             calls["METRICS_FILE"] = partial(write_metrics, config.metrics_file, config, code, seconds, now)
         _tell(calls, _LONGEST)
 
-    def _notice(self, code: int) -> Notice:
-        job = self._config.job
+    def _notice(self, code: int, error: BaseException | None) -> Notice:
+        job, course = self._config.job, self._course
         assert job is not None
-        is_stored = self._backup is not None and code in (ExitCode.OK, ExitCode.WARNINGS)
-        has_recovered = is_stored and History(self._config.state_folder, job).has_recovered(self._backup or "")
-        return notice_of(job, self._backup, code, has_recovered, self._transcript)
+        is_stored = course.backup is not None and code in (ExitCode.OK, ExitCode.WARNINGS)
+        has_recovered = is_stored and History(self._config.state_folder, job).has_recovered(course.backup or "")
+        lines = [] if code == ExitCode.OK else [log_line(self._config)]
+        if code not in (ExitCode.OK, ExitCode.WARNINGS, ExitCode.CONFIG, ExitCode.LOCKED):
+            may_look = error is None or isinstance(error, Exception)  # who stops a run does not wait for that
+            lines = [*aftermath(self._config, self._wish, course, may_look), *lines]
+        return notice_of(job, course, code, has_recovered, self._transcript, lines)
 
 
 @contextmanager

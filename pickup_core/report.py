@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pickup_core.errors import AbsentError, ExitCode, PickupError, raise_if_stopped, worst
 from pickup_core.secret import redact
@@ -17,17 +18,45 @@ class Outcome:
 
     failures: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    is_absent: bool = False
+    """Something optional was not there."""
 
     @property
     def is_ok(self) -> bool:
         return not self.failures
 
 
+@dataclass
+class Course:
+    """How far a run came: the name of its `backup`, once it has one; the labels of the entries that went well, and of
+    those that failed; what became of it at each target that was served, `absent` being one that may be; and what prune
+    deleted at each.
+    """
+
+    backup: str | None = None
+    good: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
+    targets: dict[str, Literal["stored", "failed", "absent"]] = field(default_factory=dict)
+    pruned: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def stored(self) -> list[str]:
+        """The names of the targets that have the backup, in order."""
+        return sorted(name for name, state in self.targets.items() if state == "stored")
+
+    def lacks(self, target: str) -> bool:
+        """Tell whether a target should have the backup, and has not."""
+        return self.targets.get(target) not in ("stored", "absent")
+
+
 class Report:
-    """Collects outcomes. What fails is logged as an error, what is worth a look as a warning, both with their place."""
+    """Collects outcomes. What fails is logged as an error, what is worth a look as a warning, both with their place.
+    `course` is how far a run came.
+    """
 
     def __init__(self) -> None:
         self._codes: set[int] = set()
+        self.course = Course()
 
     @property
     def exit_code(self) -> int:
@@ -49,6 +78,7 @@ class Report:
         try:
             yield outcome
         except AbsentError as error:
+            outcome.is_absent = True
             log.info("%s: is not there, as it may be: %s", where, error.message)
         except Exception as error:
             if not even_if_stopped:

@@ -44,9 +44,9 @@ class RunWish:
     wait: float = 0
 
 
-def run(config: Config, wish: RunWish, report: Report, begun: Callable[[str], object] = lambda backup: None) -> None:
-    """Make a backup and bring it to the targets; what happens is told to the report. `begun` is called with the name of
-    the backup once it has one.
+def run(config: Config, wish: RunWish, report: Report, begun: Callable[[], object] = lambda: None) -> None:
+    """Make a backup and bring it to the targets; what happens is told to the report. `begun` is called once the backup
+    has a name.
 
     Raises `UsageError` for a name that the config does not have, `ConfigError` where state folder or staging area are
     not safe, `LockedError` where another run of this job is at work.
@@ -62,8 +62,9 @@ def run(config: Config, wish: RunWish, report: Report, begun: Callable[[str], ob
         if last and backup_id(started) < last:  # said once: the next run compares with this one
             report.warn(f"job {config.job}", f"the clock stands before the last backup, {last}")
         history.add("start", backup=backup_id(started), only=wish.only)
-        log.info("job %s, backup %s", config.job, backup_id(started))
-        begun(backup_id(started))
+        report.course.backup = backup_id(started)
+        log.info("job %s, backup %s", config.job, report.course.backup)
+        begun()
         draft = draft_of(config, wish, started)
         if not config.streams:
             sizes = history.last_sizes()
@@ -93,6 +94,7 @@ def _delivered(
         if entry in generators:
             last, begun = last_sizes.get(entry.label, {}), time.monotonic()
             records.append(generate(entry, config, staging, delivery.sink, report, last))
+            (report.course.good if records[-1].status == "ok" else report.course.failed).add(entry.label)
             seconds[entry.label] = round(time.monotonic() - begun, 3)
         else:
             records.append(skipped(entry))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from pickup_core.notice import Notice, Transcript, notice_of
+from pickup_core.report import Course
 from pickup_core.secret import Secret
 
 ID = "2026-11-23T031502Z"
@@ -23,7 +24,7 @@ def transcript() -> Iterator[Transcript]:
 
 
 def told(transcript: Transcript, code: int, has_recovered: bool = False, backup: str | None = ID) -> Notice:
-    return notice_of("web01", backup, code, has_recovered, transcript)
+    return notice_of("web01", Course(backup), code, has_recovered, transcript)
 
 
 def hear(transcript: Transcript, level: int, text: str) -> None:

@@ -10,6 +10,8 @@ import pytest
 from pickup_core.config import Config
 from pickup_core.errors import ConfigError, DamageError, LockedError, PickupError, Stopped
 from pickup_core.notify import told
+from pickup_core.report import Report
+from pickup_core.run import RunWish
 from pickup_core.secret import Secret
 from tests.builders import LOCAL, config_text, loaded
 from tests.servers.smtpd import smtpd
@@ -42,7 +44,7 @@ def test_what_ends_a_run_is_told_and_goes_on_its_way(
 ) -> None:
     with smtpd() as inbox:
         config = mailed(tmp_path, inbox.port)
-        with pytest.raises(type(error)) as caught, told(config, lambda: 0):
+        with pytest.raises(type(error)) as caught, told(config, RunWish(), Report(), lambda: 0):
             raise error
     assert caught.value is error
     [message] = inbox.messages
@@ -53,7 +55,11 @@ def test_what_ends_a_run_is_told_and_goes_on_its_way(
 def test_what_ends_a_run_is_told_without_its_secrets(tmp_path: Path) -> None:
     """I6, L5"""
     Secret("c4n4ry in the mine")
-    with smtpd() as inbox, pytest.raises(OSError, match="c4n4ry"), told(mailed(tmp_path, inbox.port), lambda: 0):
+    with (
+        smtpd() as inbox,
+        pytest.raises(OSError, match="c4n4ry"),
+        told(mailed(tmp_path, inbox.port), RunWish(), Report(), lambda: 0),
+    ):
         raise OSError("login with c4n4ry in the mine refused\x1b[2J")
     assert inbox.messages[0]["Subject"] == "web01: backup failed: login with *** refused\\x1b[2J"
     assert b"c4n4ry" not in inbox.envelopes[0].content
@@ -63,7 +69,7 @@ def test_what_the_run_said_is_told_and_nothing_of_before_or_after(tmp_path: Path
     log = logging.getLogger("pickup.x")
     with smtpd() as inbox:
         log.error("before")
-        with told(mailed(tmp_path, inbox.port), lambda: 1):
+        with told(mailed(tmp_path, inbox.port), RunWish(), Report(), lambda: 1):
             log.warning("meanwhile")
         log.error("after")
     [message] = inbox.messages
@@ -73,8 +79,8 @@ def test_what_the_run_said_is_told_and_nothing_of_before_or_after(tmp_path: Path
 
 def test_an_error_of_our_own_costs_no_backup(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """L6"""
-    with told(made(tmp_path, 'METRICS_FILE = "m"'), lambda: 1 // 0) as begun:
-        begun("2026-11-23T031502Z")
+    with told(made(tmp_path, 'METRICS_FILE = "m"'), RunWish(), Report(), lambda: 1 // 0) as begun:
+        begun()
     assert caplog.messages == [
         "how the run goes could not be told: ZeroDivisionError: integer division or modulo by zero"
     ]
@@ -82,15 +88,17 @@ def test_an_error_of_our_own_costs_no_backup(tmp_path: Path, caplog: pytest.LogC
 
 def test_where_nobody_is_named_nothing_is_done(tmp_path: Path) -> None:
     before = logging.getLogger("pickup").handlers[:], threading.active_count()
-    with told(made(tmp_path), lambda: 1 // 0) as begun:
-        begun("2026-11-23T031502Z")
+    with told(made(tmp_path), RunWish(), Report(), lambda: 1 // 0) as begun:
+        begun()
         assert (logging.getLogger("pickup").handlers, threading.active_count()) == before
 
 
 def test_the_heartbeat_begins_with_the_run_and_not_before(tmp_path: Path) -> None:
     with web() as site:
-        with told(made(tmp_path, f'HEARTBEAT_URL = "http://127.0.0.1:{site.port}/x"'), lambda: 0) as begun:
+        with told(
+            made(tmp_path, f'HEARTBEAT_URL = "http://127.0.0.1:{site.port}/x"'), RunWish(), Report(), lambda: 0
+        ) as begun:
             assert site.paths == []
-            begun("2026-11-23T031502Z")
+            begun()
             assert site.paths == ["/x/start"]
         assert site.paths == ["/x/start", "/x"]
