@@ -35,6 +35,7 @@ A run. `run` is the straight line: generate, then deliver, which publishes and p
     encryption    to public keys, in the format of age      pace          how fast bytes may go
     fanout        one stream to several targets at once     notify        tells how the run went
     notice        what is told: a subject, and a text       metrics       what METRICS_FILE says of it
+    aftermath     what to know when it went badly           copies        where the newest good copies are
     smtp          sends mail                                ping          asks a web server
 
 Which backups there are, and reading them:

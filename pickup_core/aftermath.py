@@ -74,7 +74,9 @@ def _by_places(labels: Sequence[str], copies: Mapping[str, Copies]) -> Iterator[
 def _places(label: str, copies: Mapping[str, Copies]) -> str:
     by_backup: dict[str, list[str]] = {}
     for target, held in copies.items():
-        by_backup.setdefault(held.newest.get(label, ""), []).append(target if held.is_seen else f"{target} (not read now)")
+        by_backup.setdefault(held.newest.get(label, ""), []).append(
+            target if held.is_seen else f"{target} (not read now)"
+        )
     words = [f"{_with_age(name)} at {', '.join(by_backup[name])}" for name in sorted(by_backup, reverse=True) if name]
     return "; ".join([*words, *(f"none at {', '.join(names)}" for name, names in by_backup.items() if not name)])
 

@@ -71,14 +71,15 @@ class Logs:
 
     @contextmanager
     def held_back(self) -> Iterator[Callable[[str], None]]:
-        """Keep warnings and errors from stderr in the `with`. What this gives writes one text in place of all of them,
-        and what comes after that is seen again.
+        """Keep warnings and errors from stderr in the `with`. What this gives writes one text, or nothing, in place of
+        all of them, and what comes after that is seen again.
         """
 
         def write(text: str) -> None:
             self._err.setLevel(logging.WARNING)
-            with suppress(OSError):
-                print(text, file=sys.stderr, flush=True)
+            if text and sys.stderr:
+                with suppress(OSError):
+                    print(text, file=sys.stderr, flush=True)
 
         self._err.setLevel(logging.CRITICAL + 1)
         try:

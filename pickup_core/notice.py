@@ -82,7 +82,7 @@ def notice_of(
     occasions: set[Occasion] = {kind, "recovery"} if has_recovered else {kind}
     done = _done(course, kind, has_recovered)
     causes = transcript.errors or transcript.warnings
-    cause = _ENTRY.sub(r"\2 \1", causes[0].partition("\n")[0]) if causes else ""
+    cause = _ENTRY.sub(r"\2 \1", _beginning(causes[0])) if causes else ""
     subject = f"{job}: {done}" + (f": {cause}" if cause else "")
     head = [
         f"job {job} on {socket.gethostname()}, "
@@ -101,6 +101,12 @@ def notice_of(
         body=_clean(_with_last(text + rest, transcript.said)),
         message=_clean(f"{subject}\n\n{text}{rest}"),
     )
+
+
+def _beginning(text: str) -> str:
+    """Give the first line of a text, and where that leads over to the next one, that too."""
+    first, _, rest = text.partition("\n")
+    return f"{first} {rest.partition(chr(10))[0]}" if first.endswith(":") else first
 
 
 def _done(course: Course, kind: Kind, has_recovered: bool) -> str:

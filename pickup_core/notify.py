@@ -125,8 +125,8 @@ class _Telling:
             if self._write:
                 self._write("\n".join(self._transcript.problems))
             raise
-        if self._write and code != ExitCode.OK:
-            self._write(notice.message)
+        if self._write:
+            self._write("" if code == ExitCode.OK else notice.message)
         calls: dict[str, Callable[[], object]] = {
             service.where: partial(service.send, notice) for service in config.services if service.wants(notice)
         }

@@ -363,6 +363,7 @@ def test_a_target_that_breaks_anywhere_in_a_stream_costs_itself_and_leaves_nothi
     tmp_path: Path, made: Made, moment: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """T2, T26: at every call that changes something."""
+    caplog.set_level(logging.INFO, "pickup.delivery")
     for number in itertools.count(1):
         broken, sound = Interrupted(MemoryStore(), number, moment, StoreError("it is gone")), MemoryStore()
         config, report = config_of(tmp_path, broken, sound), Report()

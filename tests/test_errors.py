@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pickup_core import errors
-from pickup_core.errors import ConfigError, ExitCode, NoTargetLeft, PickupError, Stopped, worst
+from pickup_core.errors import ConfigError, Ended, ExitCode, NoTargetLeft, PickupError, Stopped, worst
 
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, BaseException)]
 
@@ -59,7 +59,7 @@ def test_the_tree_in_the_manual_shows_each_exception_with_its_code(kind: type[Ba
     line = next(line for line in errors.__doc__.splitlines() if kind.__name__ in line)
     if issubclass(kind, PickupError) and kind.exit_code != ExitCode.FAILED:
         assert line.endswith(f"; {kind.exit_code.value}")
-    assert issubclass(kind, PickupError) or kind in (Stopped, NoTargetLeft)
+    assert issubclass(kind, PickupError) or kind in (Stopped, Ended, NoTargetLeft)
 
 
 def test_a_signal_passes_everything_that_catches_exceptions() -> None:

@@ -62,6 +62,42 @@ def test_a_subject_says_what_failed_first(transcript: Transcript) -> None:
     ]
 
 
+def test_a_subject_says_what_a_program_said(transcript: Transcript) -> None:
+    log.error("GENERATORS[1] 'main' (postgres): shop: pg_dump ended with status 1:\n  no route\n  to host\nHint: none")
+    subject = told(transcript, 2).subject
+    assert subject == "web01: backup failed: postgres 'main': shop: pg_dump ended with status 1: no route"
+
+
+@pytest.mark.parametrize(
+    ("course", "done"),
+    [
+        (Course(ID), "backup failed"),
+        (Course(ID, targets={"a": "failed", "b": "absent"}), "backup failed"),
+        (Course(ID, targets={"a": "stored", "b": "absent"}), "backup stored, with errors"),
+        (Course(ID, failed={"folder/www"}, targets={"a": "stored"}), "partial backup stored"),
+        (Course(ID, targets={"a": "stored", "b": "failed", "c": "absent"}), "backup stored at 1 of 2 targets"),
+        (Course(ID, failed={"x"}, targets={"a": "stored", "b": "failed"}), "partial backup stored at 1 of 2 targets"),
+    ],
+)
+def test_a_subject_says_what_came_of_it(transcript: Transcript, course: Course, done: str) -> None:
+    log.error("odd")
+    assert notice_of("web01", course, 2, False, transcript).subject == f"web01: {done}: odd"
+
+
+def test_below_the_problems_stands_what_to_know_and_do(transcript: Transcript) -> None:
+    for number in range(30):
+        log.error("error %d %s", number, "x" * 200)
+    log.info("the end")
+    notice = notice_of("web01", Course(ID), 2, False, transcript, ["Safe nevertheless:", "  all", "Log: /x"])
+    rest = "\n\nSafe nevertheless:\n  all\nLog: /x"
+    assert notice.summary.endswith("..." + rest)
+    assert len(notice.summary.encode()) == 1500
+    assert notice.message == f"{notice.subject}\n\n" + notice.message.split("\n", 2)[2]
+    assert notice.message.endswith(rest)
+    assert [number for number in range(30) if f"error {number} " in notice.message] == list(range(20))
+    assert rest + "\n\nthe end" in notice.body
+
+
 @pytest.mark.parametrize(
     ("code", "has_recovered", "kind", "subject"),
     [

@@ -167,6 +167,9 @@ def test_cron_makes_backups_and_mails_what_is_wrong_and_nothing_else(tmp_path: P
             time.sleep(0.1)
         time.sleep(1)  # for a mail, were there one
         mail = server.mail()
-    assert [text.count("ERROR: GENERATORS[0] 'bad-one' (command)") for text in mail] == [1]
-    assert "good" not in mail[0].partition("\n\n")[2]
+    [body] = [text.partition("\n\n")[2] for text in mail]
+    assert body.startswith("web01: backup failed: command 'bad-one': ")
+    assert body.count("ERROR: GENERATORS[0] 'bad-one' (command)") == 1
+    assert "\nOnce it works again:\n" in body
+    assert "good" not in body
     assert re.search(r"(?m)^To: root$", mail[0])

@@ -28,9 +28,9 @@ def test_a_failed_entry_leaves_a_partial_backup_that_says_so(half: Site) -> None
     """G2, I11: exit 2, entry and reason on stderr, in the manifest and in RESTORE.txt; `partial` in the list."""
     _break(half)
     result = half.run("-q", status=2)
-    assert (
-        result.err == "ERROR: GENERATORS[1] 'dump' (command): dump.sql: sh ended with status 3: server has gone away\n"
-    )
+    assert re.findall("ERROR: (.*)", result.err) == [
+        "GENERATORS[1] 'dump' (command): dump.sql: sh ended with status 3: server has gone away"
+    ]
     (name,) = half.names()
     assert half.listed() == [(name, "partial")]
     assert " partial " in half.run("list").out
@@ -111,10 +111,10 @@ def test_a_program_that_there_is_not_is_named_with_the_path_that_was_searched(si
     site.fill()
     site.configure([command_entry("dump-nothing-at-all"), folder_entry()])
     result = site.run("-q", status=2)
-    assert result.err == (
+    assert (
         "ERROR: GENERATORS[0] 'words' (command): output: program dump-nothing-at-all cannot be found in PATH, which is "
         "/usr/bin:/bin, or may not be executed\nHint: install it\n"
-    )
+    ) in result.err
     assert "dump-nothing-at-all" in site.run("-q", "check", status=2).err
 
 
@@ -139,11 +139,9 @@ def test_one_target_of_two_that_fails_leaves_the_other_with_the_whole_backup(sit
     (site.folder / "occupied").write_text("a file, where a folder should be\n")
     site.configure(targets=[target_entry("occupied", name="broken"), target_entry()])
     result = site.run("-q", status=2)
-    line, later = result.err.splitlines()
-    assert line.startswith("ERROR: TARGETS[0] 'broken' (folder): ")
-    assert f"{site.folder}/occupied" in line
+    assert re.search(rf"(?m)^ERROR: TARGETS\[0\] 'broken' \(folder\): .*{site.folder}/occupied", result.err)
     (name,) = site.names()
-    assert later.endswith(f"(folder): once it works again: pickup.py copy {name} --target disk --to broken")
+    assert f"copy {name} --target disk --to broken\n" in result.err
     assert site.listed("--target", "disk") == [(name, "complete")]
     assert not list(site.staging.iterdir())
     result = site.run("list", "--json", status=2)
@@ -229,7 +227,7 @@ def test_a_staging_area_that_is_not_safe_is_refused(site: Site, case: str) -> No
         area = site.folder / "parent/area"
     site.configure(STAGING_AREA=str(area))
     result = site.run("-q", status=3)
-    assert result.err.startswith("ERROR: ")
+    assert result.err.startswith("web: backup failed: STAGING_AREA: ")
     assert str(area if case != "open parent" else area.parent) in result.err
     assert not site.backups.exists()
     if case == "open":
