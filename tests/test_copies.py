@@ -3,11 +3,13 @@
 import io
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from pickup_core import copies
+from pickup_core.artefact import Readable
 from pickup_core.config import Config
 from pickup_core.copies import Copies, copies_at
 from pickup_core.errors import UnreachableError
@@ -50,11 +52,24 @@ def test_a_target_that_is_looked_at_says_what_it_holds(tmp_path: Path) -> None:
 
 
 def test_a_target_is_read_no_further_than_needed(tmp_path: Path) -> None:
-    store = MemoryStore()
+    store = Reading()
     put(store, 21)
     put(store, 22)
-    store.files[f"web01/{A}.json"] = b"torn"
-    assert copies_at(config_of(tmp_path, store), config_of(tmp_path, store).targets, [WWW])["t0"].newest[WWW] == B
+    config = config_of(tmp_path, store)
+    assert copies_at(config, config.targets, [WWW]) == {"t0": Copies({SYSTEM: B, WWW: B}, is_seen=True)}
+    assert store.read == [f"web01/{B}.json"]
+
+
+class Reading(MemoryStore):
+    """Notes what is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[str] = []
+
+    def get(self, path: str) -> AbstractContextManager[Readable]:
+        self.read.append(path)
+        return super().get(path)
 
 
 class Broken(MemoryStore):

@@ -142,6 +142,16 @@ def test_what_the_targets_hold_counts_and_not_what_the_history_says(two: Site) -
     assert re.fullmatch(rf"command/db: {newer} \(.* ago\) at nas; {older} \(.* ago\) at disk", safe)
 
 
+def test_an_optional_target_that_is_not_there_lacks_nothing(two: Site) -> None:
+    """T12"""
+    break_db(two)
+    targets = [target_entry(), target_entry("none/other", name="nas", optional=True)]
+    two.configure([shell_entry(f"cd {two.folder}/data && {DB}", name="db"), folder_entry()], targets)
+    result = two.run("-q", status=2)
+    assert result.err.startswith("web: partial backup stored: command 'db': ")
+    assert len(section(result, "Once it works again")) == 1
+
+
 def test_what_was_never_stored_is_said_to_be_nowhere(two: Site) -> None:
     break_db(two)
     assert "command/db: none at disk, nas" in section(two.run("-q", status=2), "Safe nevertheless")
@@ -187,6 +197,9 @@ def test_a_log_that_cannot_be_written_is_part_of_the_message(two: Site) -> None:
 
 
 def test_a_run_that_is_stopped(site: Site) -> None:
+    """Who stops it does not wait until the target has been looked at."""
+    site.configure([shell_entry("echo begun")])
+    good = site.backup()
     site.configure([shell_entry("echo begun; sleep 60")])
     process = site.start("-q")
     wait_until(lambda: list(site.staging.glob("*/backup/command")), "the entry is at work")
@@ -195,7 +208,8 @@ def test_a_run_that_is_stopped(site: Site) -> None:
     assert result.status == 128 + signal.SIGTERM
     assert result.err.startswith("web: backup failed: stopped by SIGTERM\n\n")
     assert result.err.count("stopped by SIGTERM") == 2, "in the first line, and among the errors"
-    assert section(result, "Safe nevertheless") == ["command/script: none at disk (not read now)"]
+    [safe] = section(result, "Safe nevertheless")
+    assert re.fullmatch(rf"command/script: {good} \(.* ago\) at disk \(not read now\)", safe)
     assert len(section(result, "Once it works again")) == 1
 
 
