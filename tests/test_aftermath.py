@@ -58,3 +58,11 @@ def test_a_target_that_failed_is_not_asked_again(tmp_path: Path) -> None:
     assert (len(failed.read), len(sound.read)) == (0, 1)
     [www] = [line for line in lines if line.startswith("  folder/www: ")]
     assert www.endswith(" ago) at t1; none at t0 (not read now)")
+
+
+def test_no_target_is_looked_at_for_whoever_does_not_wait(tmp_path: Path) -> None:
+    store = Reading()
+    put(store, 21)
+    lines = aftermath(config_of(tmp_path, store), RunWish(), Course(ID), may_look=False)
+    assert store.read == []
+    assert lines[1] == "  command/main, folder/www: none at t0 (not read now)"
