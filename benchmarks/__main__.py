@@ -64,10 +64,10 @@ def main() -> int:
             failures.append(f"part {name}: {type(error).__name__}: {error}")
             print(f"FAILED: {failures[-1]}", file=sys.stderr, flush=True)
         print(f"\npart {name}: {time.monotonic() - start:.0f} s", flush=True)
+        if options.write:  # after each part, so that nothing is lost where one does not come to its end
+            (DOCS / "figures.rst").write_text(page(results, options.runs, options.scale), encoding="utf-8")
+            (DOCS / "figures.svg").write_text(plot(results), encoding="utf-8")
     print("\n" + "\n".join(f"{work}: {goal}: {figure} {state}" for work, goal, figure, state in goals_of(results)))
-    if options.write:
-        (DOCS / "figures.rst").write_text(page(results, options.runs, options.scale), encoding="utf-8")
-        (DOCS / "figures.svg").write_text(plot(results), encoding="utf-8")
     print("".join(f"\nFAILED: {failure}" for failure in failures), file=sys.stderr)
     return bool(failures)
 
