@@ -12,6 +12,7 @@ What profiles see, through `api` alone:
     archive       GNU tar, and its lists of contents        errors        the exceptions and the exit codes
     wording       sizes, times, lists as people read them   trust         what nobody else may be able to change
     ssh           how the program ssh is started            found         what init finds on a host
+    tls           by which rules a server is believed
 
 The config, and what stands in it:
 

@@ -29,6 +29,7 @@ from pickup_core.secret import Secret, secret_command, secret_credential, secret
 from pickup_core.ssh import ssh_command
 from pickup_core.store import BLOCK, Item, Store, files_in
 from pickup_core.system_user import acting_as, other_user
+from pickup_core.tls import tls_context
 from pickup_core.trust import make_file, make_folder, others_may_write, read_trusted, way_to
 from pickup_core.wording import in_words, names_in_words, short_line
 
@@ -89,6 +90,7 @@ __all__ = [
     "short_line",
     "ssh_command",
     "text_of",
+    "tls_context",
     "unescaped",
     "way_to",
 ]

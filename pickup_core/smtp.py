@@ -12,6 +12,7 @@ from email.utils import format_datetime, localtime, make_msgid
 
 from pickup_core.errors import PickupError
 from pickup_core.mail import Mail
+from pickup_core.tls import tls_context
 from pickup_core.wording import short_line
 
 
@@ -41,11 +42,13 @@ def _connected(mail: Mail) -> Iterator[smtplib.SMTP]:
     smtp: smtplib.SMTP | None = None
     try:
         if mail.way == "tls":
-            smtp = smtplib.SMTP_SSL(mail.host, mail.server_port, timeout=mail.timeout, context=_trust(mail))
+            smtp = smtplib.SMTP_SSL(
+                mail.host, mail.server_port, timeout=mail.timeout, context=tls_context(mail.ca_file)
+            )
         else:
             smtp = smtplib.SMTP(mail.host, mail.server_port, timeout=mail.timeout)
         if mail.way == "starttls":
-            smtp.starttls(context=_trust(mail))
+            smtp.starttls(context=tls_context(mail.ca_file))
         smtp.ehlo_or_helo_if_needed()
         if mail.user is not None and mail.password is not None:
             smtp.login(mail.user, mail.password.reveal())
@@ -57,16 +60,6 @@ def _connected(mail: Mail) -> Iterator[smtplib.SMTP]:
     finally:
         if smtp is not None:
             smtp.close()
-
-
-def _trust(mail: Mail) -> ssl.SSLContext:
-    """Give the rules by which a server is believed: a valid certificate for its name, and TLS 1.2 at least."""
-    try:
-        context = ssl.create_default_context(cafile=mail.ca_file)
-    except OSError as error:
-        raise PickupError(f"ca_file {mail.ca_file} cannot be used: {error}", hint="it has to be PEM") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _explained(error: Exception, mail: Mail) -> PickupError:

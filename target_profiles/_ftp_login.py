@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pickup_core.api import Secret, StoreError, UnreachableError, short_line
+from pickup_core.api import Secret, StoreError, UnreachableError, short_line, tls_context
 
 _PAUSES = (0.1, 0.5, 1, 2)  # seconds between attempts to connect to a server that says it is busy
 _REFUSALS = (ftplib.error_perm, ftplib.error_temp, ftplib.error_reply)
@@ -54,10 +54,10 @@ class _Encrypted(ftplib.FTP_TLS):
 
 
 def log_in(account: Account) -> ftplib.FTP:
-    """Connect and log in. Raises `StoreError` for whatever goes wrong."""
+    """Connect and log in. Raises `StoreError` for whatever goes wrong, and `PickupError` where `ca_file` is no good."""
     ftp: ftplib.FTP
     if account.tls:
-        ftp = _Encrypted(context=_trust(account), timeout=account.timeout, encoding="latin-1")
+        ftp = _Encrypted(context=tls_context(account.ca_file), timeout=account.timeout, encoding="latin-1")
     else:
         ftp = ftplib.FTP(timeout=account.timeout, encoding="latin-1")  # noqa: S321 - the config asks for it
     try:
@@ -88,16 +88,6 @@ def _be_greeted(ftp: ftplib.FTP, account: Account) -> None:
     ftp.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     ftp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
     ftp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 60)
-
-
-def _trust(account: Account) -> ssl.SSLContext:
-    """Give the rules by which a server is believed: a valid certificate for its name, and TLS 1.2 at least."""
-    try:
-        context = ssl.create_default_context(cafile=account.ca_file)
-    except OSError as error:
-        raise StoreError(f"ca_file {account.ca_file} cannot be used: {error}", hint="it has to be PEM") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _encrypt(ftp: _Encrypted, account: Account) -> None:

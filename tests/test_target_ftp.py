@@ -19,7 +19,7 @@ from OpenSSL import SSL
 from pydantic import ValidationError
 
 from pickup_core.catalogue import Catalogue
-from pickup_core.errors import NoRootError, StoreError, UnreachableError
+from pickup_core.errors import NoRootError, PickupError, StoreError, UnreachableError
 from pickup_core.manifest import backup_id
 from pickup_core.memory import Memory
 from pickup_core.prune import prune
@@ -139,9 +139,9 @@ def refuse(verb: str, reply: str) -> Callable[[Any, str, str], bool]:
     return instead
 
 
-def refused(server: Server, pattern: str, **changed: Any) -> StoreError:
+def refused(server: Server, pattern: str, **changed: Any) -> PickupError:
     """Assert that the server is refused before it hears the name or the password; give the error."""
-    with pytest.raises(StoreError, match=pattern) as caught, target_at(server, **changed):
+    with pytest.raises(PickupError, match=pattern) as caught, target_at(server, **changed):
         pass
     assert {"USER", "PASS"}.isdisjoint(server.seen)
     assert caught.value.hint
