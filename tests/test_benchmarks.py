@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import measuring
 from benchmarks.corpora import change, many
 from benchmarks.line import long_line
 from benchmarks.measuring import Contest, Contestant, Failed, Figures, Goal, shell
@@ -60,6 +61,14 @@ def test_the_medians_are_those_of_the_runs_that_count(tmp_path: Path) -> None:
     contest = Contest("a work", {"a": Contestant(first_is_slow), "b": Contestant(shell(f"echo b >> {turns}"))})
     assert contest.held(1, 30)["a"].wall < 1.4
     assert turns.read_text().split() == ["a", "b"] * 2
+
+
+def test_who_is_slow_takes_one_turn_which_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "SLOW", 0.5)
+    turns = tmp_path / "turns"
+    slow, quick = (Contestant(shell(f"echo {name} >> {turns}; {more}")) for name, more in (("a", "sleep 1"), ("b", "")))
+    assert 1 < Contest("a work", {"a": slow, "b": quick}).held(2, 30)["a"].wall < 10
+    assert turns.read_text().split() == ["a", "b", "b", "b"]
 
 
 @pytest.mark.parametrize("script", ["exit 7", "exit 7 | cat"])
