@@ -68,6 +68,7 @@ setup(
             "hypothesis>=6.100",
             "mypy>=1.13",
             "prometheus-client>=0.21",
+            "pyte>=0.8",
             "pytest>=8.2",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",

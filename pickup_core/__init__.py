@@ -12,7 +12,7 @@ What profiles see, through `api` alone:
     archive       GNU tar, and its lists of contents        errors        the exceptions and the exit codes
     wording       sizes, times, lists as people read them   trust         what nobody else may be able to change
     ssh           how the program ssh is started            found         what init finds on a host
-    tls           by which rules a server is believed
+    tls           by which rules a server is believed       progress      what goes on, for whoever looks on
 
 The config, and what stands in it:
 
@@ -60,7 +60,8 @@ The command line:
     commands      what each command does                    check         check and dry run
     reading       list, find, verify                        logs          where messages go
     restoring     restore                                   copying       copy
-    watching      status
+    watching      status                                    screen        shows progress, on a terminal
+    meter         a line of it                              terminal      what one is, and its colours
     scheduling    schedule                                  schedule      what is started, and when; a crontab
     units         the same for systemd                      completion    what completes it in a shell
 """

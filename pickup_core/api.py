@@ -25,6 +25,7 @@ from pickup_core.found import Found
 from pickup_core.options import HOST, Options, remote_path
 from pickup_core.patterns import expression, names_matching
 from pickup_core.process import Output, Terms, failure, feed, output_of, require_program, text_of
+from pickup_core.progress import metered, moved
 from pickup_core.secret import Secret, secret_command, secret_credential, secret_env, secret_file
 from pickup_core.ssh import ssh_command
 from pickup_core.store import BLOCK, Item, Store, files_in
@@ -73,6 +74,8 @@ __all__ = [
     "label_options",
     "make_file",
     "make_folder",
+    "metered",
+    "moved",
     "names_in_words",
     "names_matching",
     "other_user",

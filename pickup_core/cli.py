@@ -361,9 +361,11 @@ def _ended(sentence: str, code: int) -> int:
     import logging
 
     logging.getLogger("pickup.cli").debug("ended with status %d: %s", code, sentence)  # to the log, if there is one
+    word = "ERROR"
     with contextlib.suppress(ImportError):  # where the installation is broken
+        from pickup_core.terminal import RED, coloured, has_colours
         from pickup_core.wording import printable
 
-        sentence = printable(sentence)
-    print(f"ERROR: {sentence}", file=sys.stderr)
+        sentence, word = printable(sentence), coloured(word, RED) if has_colours(sys.stderr) else word
+    print(f"{word}: {sentence}", file=sys.stderr)
     return int(code)

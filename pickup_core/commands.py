@@ -34,21 +34,33 @@ from pickup_core.run import RunWish, machine_digest, run
 from pickup_core.scheduling import schedule_command
 from pickup_core.session import Session, job_of, print_table
 from pickup_core.store import DryRun, Store
+from pickup_core.terminal import obeys
 from pickup_core.trust import make_file, make_folder
 from pickup_core.watching import status_command
+
+_MOVING = ("run", "verify", "restore", "copy")
 
 log = logging.getLogger("pickup.commands")
 
 
 def carry_out(options: argparse.Namespace) -> int:
     """Carry out a parsed command line and give the exit code."""
-    session = Session(options)
-    _COMMANDS[options.command](session)
-    if session.exit_code and not session.logs.reach_stderr:
-        print(
-            f"ERROR: ended with status {session.exit_code}; what LOGGING in the config names tells why", file=sys.stderr
-        )
-    return session.exit_code
+    with _shown(options):
+        session = Session(options)
+        _COMMANDS[options.command](session)
+        if session.exit_code and not session.logs.reach_stderr:
+            what = f"ended with status {session.exit_code}; what LOGGING in the config names tells why"
+            print(f"ERROR: {what}", file=sys.stderr)
+        return session.exit_code
+
+
+def _shown(options: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """Show progress while the `with` goes on, where bytes are moved and somebody looks on."""
+    if options.command not in _MOVING or options.quiet or not obeys(sys.stderr):
+        return contextlib.nullcontext()
+    from pickup_core.screen import on_screen
+
+    return on_screen(sys.stderr)
 
 
 def _run(session: Session) -> None:

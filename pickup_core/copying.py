@@ -10,6 +10,7 @@ from pickup_core.errors import DamageError, UsageError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.manifest import Manifest
+from pickup_core.progress import showing
 from pickup_core.publish import publish
 from pickup_core.reading import Reading, reading_of, selected
 from pickup_core.session import Session
@@ -53,9 +54,10 @@ def copy(backup: Backup, store: Store, read_back: bool) -> Manifest:
         raise DamageError(f"{backup.folder} has no {MARK_FILE} in its manifest, as every backup has")
 
     def put_files(store: Store, folder: str) -> tuple[Manifest, bytes]:
-        for path, file in sorted(files.items()):
-            with backup.checked(file) as stream:
-                store.put(f"{folder}/{path}", stream)
+        with showing(f"copying {backup.folder} to {store.place}", sum(file.size for file in files.values())):
+            for path, file in sorted(files.items()):
+                with backup.checked(file) as stream:
+                    store.put(f"{folder}/{path}", stream)
         store.put(f"{folder}/{MANIFEST_COPY}", io.BytesIO(encoded))
         return manifest, encoded
 

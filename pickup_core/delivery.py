@@ -26,11 +26,13 @@ from pickup_core.fanout import Channel, Fanout, WithdrawnError
 from pickup_core.history import History
 from pickup_core.manifest import Manifest, encode
 from pickup_core.memory import Memory
+from pickup_core.progress import showing
 from pickup_core.prune import Pruned, clear_leftovers, prune
 from pickup_core.publish import PutFiles, from_folder, mark_text, publish
 from pickup_core.report import Report
 from pickup_core.retention import Policy
 from pickup_core.staging import Staging
+from pickup_core.store import Store
 from pickup_core.together import beside, together
 from pickup_core.wording import in_words, names_in_words
 
@@ -78,10 +80,18 @@ class Delivery(ABC):
     def _history(self) -> History:
         return History(self.config.state_folder, self.draft.job)
 
-    def _serve(self, target: TargetEntry, put_files: PutFiles) -> None:
-        """Clear, publish and prune at one target. Its place is noted once it has the backup."""
+    def _serve(self, target: TargetEntry, put_files: PutFiles, size: int | None = None) -> None:
+        """Clear, publish and prune at one target. Its place is noted once it has the backup. `size`: how many
+        bytes the files have, where that is known.
+        """
         begun = time.monotonic()
-        with self.report.attempt(target.where) as outcome, suppress(WithdrawnError), target.store() as store:
+
+        def put(store: Store, path: str) -> tuple[Manifest, bytes]:
+            with showing(f"to {target.label}", size):
+                return put_files(store, path)
+
+        attempt, shown = self.report.attempt(target.where), showing(target.label)
+        with attempt as outcome, suppress(WithdrawnError), shown, target.store() as store:
             catalogue = Catalogue(target.name, store, Memory(self.config.state_folder))
             policy, job, name = target.keys.retention, self.draft.job, self.draft.id
             if not self._history.knows_place(store.place):
@@ -90,7 +100,7 @@ class Delivery(ABC):
             if policy:
                 with self.report.attempt(f"{target.where}: clearing leftovers"):
                     self._clear(target, catalogue)
-            publish(store, job, name, mark_text(job, name), put_files, target.keys.read_back)
+            publish(store, job, name, mark_text(job, name), put, target.keys.read_back)
             self._places[target.name] = store.place
             if self.keep is not None:
                 store.commit(f"{job}/{name}.keep", self.keep.encode("utf-8", "surrogateescape"))
@@ -153,7 +163,8 @@ class Staged(Delivery):
         encoded, job = encode(manifest), manifest.job
         self.write(MANIFEST_COPY, encoded)
         put_files = from_folder(self.staging.backup, manifest, encoded)
-        together({target.label: functools.partial(self._serve, target, put_files) for target in self.targets})
+        size = sum(file.size for file in manifest.files if file.path != MARK_FILE) + len(encoded)
+        together({target.label: functools.partial(self._serve, target, put_files, size) for target in self.targets})
         if self._places:
             self.staging.discard_kept(job)
         else:  # with its mark, so that it is a backup like any other

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 
 from pickup_core.artefact import Readable, Writable
 from pickup_core.errors import ConfigError, DamageError, UsageError, raise_if_stopped
+from pickup_core.progress import aside
 from pickup_core.store import BLOCK
 from pickup_core.streams import compression_suffix
 from pickup_core.trust import make_file, read_trusted
@@ -228,7 +229,8 @@ def _opened(path: Path, data: bytes) -> bytes:
     if not sys.stdin or not sys.stdin.isatty():
         raise UsageError(f"identity {path} has a passphrase, and there is no terminal to ask for it",
                          hint="age --decrypt writes one without")  # fmt: skip
-    passphrase = getpass.getpass(f"Passphrase of {path}: ")
+    with aside():
+        passphrase = getpass.getpass(f"Passphrase of {path}: ")
     pyrage = _library()
     try:
         return bytes(pyrage.passphrase.decrypt(data, passphrase))

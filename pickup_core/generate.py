@@ -14,6 +14,7 @@ from pickup_core.entries import GeneratorEntry
 from pickup_core.errors import PickupError
 from pickup_core.hooks import hooked
 from pickup_core.manifest import EntryRecord, StoredArtefact
+from pickup_core.progress import metered, showing
 from pickup_core.report import Outcome, Report
 from pickup_core.secret import redact
 from pickup_core.staging import Staging
@@ -41,14 +42,16 @@ def generate(
     taken: set[str] = set()
     log.info("%s: starts", entry.label)
     hooks = hooked(entry.keys.before, entry.keys.after, entry.where, report)
-    with report.attempt(entry.where, outcome), hooks, staging.scratch() as scratch:
+    with report.attempt(entry.where, outcome), hooks, showing(entry.label), staging.scratch() as scratch:
         with contextlib.closing(_artefacts(entry, scratch)) as artefacts:
             for artefact in artefacts:
                 with report.attempt(entry.where, outcome, part=one_line(artefact.name)):
                     if artefact.name in stored:
                         raise PickupError("another artefact of this entry has the same name")
                     method = entry.keys.compression or config.compression
-                    stored[artefact.name] = _store(artefact, entry, sink_of, method, config.recipients, taken)
+                    about = last_sizes.get(artefact.name)
+                    with showing(f"{entry.label}/{artefact.name}", about, is_estimate=True):
+                        stored[artefact.name] = _store(artefact, entry, sink_of, method, config.recipients, taken)
                     _tell_what_came(artefact, stored[artefact.name], entry, report, outcome)
         if not stored and outcome.is_ok:
             raise PickupError("produced nothing", hint="a run yields artefacts, or leaves files in its folder")
@@ -117,7 +120,7 @@ def _store(
     with _closed_if_unused(artefact.source), sink_of(path) as sink:
         digest = Digest(sink)
         with artefact.source as stream:
-            compressed = Compressed(stream, compression)
+            compressed = Compressed(metered(stream), compression)
             if recipients:
                 encrypt(compressed, digest, recipients)
             else:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pickup_core.errors import PickupError
+from pickup_core.progress import aside
 from pickup_core.report import Report, explained
 
 Hook = Callable[[], object]
@@ -34,7 +35,8 @@ def _call(name: str, hook: Hook | None, where: str) -> None:
         return
     log.debug("%s: calls %s", where, name)
     try:
-        hook()
+        with aside():  # it may print, or start what does
+            hook()
     except (Exception, SystemExit) as error:
         said = "it ends the process" if isinstance(error, SystemExit) else explained(error)
         raise PickupError(f"{name} failed: {said}") from error

@@ -21,6 +21,7 @@ from pickup_core.errors import ConfigError, PickupError, UsageError
 from pickup_core.manifest import EntryRecord, StoredArtefact
 from pickup_core.options import Options
 from pickup_core.profiles import config_class, load_profile
+from pickup_core.progress import showing
 from pickup_core.restore import opened, uncompressed
 from pickup_core.secret import speaks_of_secret
 from pickup_core.wording import counted, in_words
@@ -142,5 +143,6 @@ def spooled(backup: Backup, chosen: Sequence[Loadable], folder: Path, room: int)
 def load(each: Loadable, artefacts: Sequence[Stored], as_name: str | None, overwrite: bool) -> None:
     """Let the profile load the artefacts; what it says is logged as it goes on. Raises what the profile raises."""
     log.info("%s: loads %s", each.label, counted(len(artefacts), "artefact"))
-    for sentence in each.restore(each.options, artefacts, as_name, overwrite):
-        log.info("  %s", sentence)
+    with showing(f"loading {each.label}", sum(artefact.size for artefact in artefacts)):
+        for sentence in each.restore(each.options, artefacts, as_name, overwrite):
+            log.info("  %s", sentence)

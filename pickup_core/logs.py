@@ -16,6 +16,7 @@ from typing import Any
 
 from pickup_core.errors import ConfigError
 from pickup_core.report import explained
+from pickup_core.terminal import RED, YELLOW, coloured, has_colours
 from pickup_core.together import at_work_on
 from pickup_core.trust import private_folder
 from pickup_core.wording import printable
@@ -42,6 +43,14 @@ class Formatter(logging.Formatter):
         return super().formatMessage(record)
 
 
+class _Coloured(Formatter):
+    """Formats a message whose first word is in colour: red for an error, yellow for a warning."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        word, colon, rest = super().format(record).partition(":")
+        return coloured(word, RED if record.levelno >= logging.ERROR else YELLOW) + colon + rest
+
+
 class Logs:
     """The logging of one process. `is_broken` tells whether a message could not be written where it belongs, and
     `has_warned` whether there was a warning or worse: then the exit code is 1 at least.
@@ -63,7 +72,8 @@ class Logs:
         out.setFormatter(Formatter("%(message)s"))
         err = logging.StreamHandler(sys.stderr) if sys.stderr else logging.NullHandler()
         err.setLevel(logging.WARNING)
-        err.setFormatter(Formatter("%(levelname)s: %(message)s"))
+        formatter = _Coloured if has_colours(sys.stderr) else Formatter
+        err.setFormatter(formatter("%(levelname)s: %(message)s"))
         self._err = err
         logging.basicConfig(handlers=[err] if quiet and not debug else [out, err], level=logging.INFO, force=True)
         logging.getLogger("pickup").setLevel(logging.DEBUG)

@@ -9,6 +9,7 @@ from pathlib import Path
 from pickup_core.catalogue import MANIFEST_COPY, MARK_FILE, read_small
 from pickup_core.errors import PickupError, StoreError
 from pickup_core.manifest import LONGEST, Manifest, StoredFile
+from pickup_core.progress import moving, showing
 from pickup_core.store import Store, walk
 
 log = logging.getLogger("pickup.publish")
@@ -78,12 +79,21 @@ def _confirm(store: Store, path: str, manifest: Manifest, encoded: bytes, read_b
     """Raise `StoreError` where a file is not listed with its size, or with `read_back` has another content."""
     listed = dict(walk(store, path))
     copy = StoredFile(MANIFEST_COPY, len(encoded), hashlib.sha256(encoded).hexdigest())
-    for file in (*manifest.files, copy):
+    files = (*manifest.files, copy)
+    for file in files:
         if listed.get(file.path) != file.size:
             there = f"was stored with {listed[file.path]} bytes" if file.path in listed else "is not there"
             raise StoreError(f"{path}/{file.path} {there} in place of {file.size} bytes")
-        if read_back and store.sha256(f"{path}/{file.path}") != file.sha256:
-            raise StoreError(f"{path}/{file.path} was stored with another content than was sent")
+    if read_back:
+        with showing(f"reading back from {store.place}", sum(file.size for file in files)):
+            for file in files:
+                with moving(file.size):
+                    _read_back(store, f"{path}/{file.path}", file)
+
+
+def _read_back(store: Store, path: str, file: StoredFile) -> None:
+    if store.sha256(path) != file.sha256:
+        raise StoreError(f"{path} was stored with another content than was sent")
 
 
 def _withdraw(store: Store, leftovers: Sequence[str]) -> None:

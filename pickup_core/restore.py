@@ -23,6 +23,7 @@ from pickup_core.manifest import StoredArtefact
 from pickup_core.members import Members, check_members, unpack
 from pickup_core.merge import move_into_place, replace
 from pickup_core.patterns import search_expression
+from pickup_core.progress import metered, showing
 from pickup_core.report import explained
 from pickup_core.spool import made_below, spool_in
 from pickup_core.streams import Bounded, decompressed, decompression_errors, transfer
@@ -117,8 +118,9 @@ def fetched(backup: Backup, artefact: StoredArtefact, spool: Path) -> Path:
     """
     descriptor, name = tempfile.mkstemp(dir=spool)
     try:
-        with open(descriptor, "wb") as file, backup.checked(artefact) as stream:
-            transfer(stream, file)
+        shown = showing(f"fetching {artefact.path}", artefact.size)
+        with open(descriptor, "wb") as file, shown, backup.checked(artefact) as stream:
+            transfer(metered(stream), file)
     except DamageError as error:
         raise DamageError(error.message, hint=_OTHERS) from error
     return Path(name)
@@ -132,9 +134,10 @@ def opened(backup: Backup, artefact: StoredArtefact, spool: Path) -> Path:
     if not artefact.encryption:
         return file
     descriptor, name = tempfile.mkstemp(dir=spool)
-    with open(descriptor, "wb") as plain, file.open("rb") as stream:
+    shown = showing(f"decrypting {artefact.path}", artefact.size)
+    with open(descriptor, "wb") as plain, file.open("rb") as stream, shown:
         try:
-            backup.catalogue.identities.decrypt(stream, plain, artefact.path)
+            backup.catalogue.identities.decrypt(metered(stream), plain, artefact.path)
         except DamageError as error:
             raise DamageError(f"{artefact.path} {error.message}") from None
     file.unlink()
@@ -148,7 +151,7 @@ def uncompressed(artefact: StoredArtefact, file: Path) -> Iterator[Readable]:
     """
     try:
         with file.open("rb") as stream:
-            yield Bounded(decompressed(stream, artefact.compression), artefact.uncompressed_size)
+            yield metered(Bounded(decompressed(stream, artefact.compression), artefact.uncompressed_size))
     except decompression_errors() as error:
         raise DamageError(f"{artefact.path}: cannot be uncompressed: {error}") from error
     except PickupError as error:
@@ -163,15 +166,17 @@ def _unpack(
     wanted: Sequence[re.Pattern[str]],
     privileged: bool,
 ) -> None:
-    with uncompressed(artefact, file) as stream:
+    size = artefact.uncompressed_size
+    with showing(f"checking {artefact.path}", size), uncompressed(artefact, file) as stream:
         check_members(stream, members, wanted)
-    with uncompressed(artefact, file) as stream:
+    with showing(f"unpacking {artefact.path}", size), uncompressed(artefact, file) as stream:
         unpack(stream, folder, members, privileged)
 
 
 def _write_uncompressed(artefact: StoredArtefact, file: Path, path: Path) -> None:
     suffix = stored_suffix(artefact.compression, bool(artefact.encryption))
-    with uncompressed(artefact, file) as stream:
+    shown = showing(f"writing {artefact.path}", artefact.uncompressed_size)
+    with shown, uncompressed(artefact, file) as stream:
         descriptor = make_file(path.with_name(path.name.removesuffix(suffix)))
         with open(descriptor, "wb") as out:
             transfer(stream, out)

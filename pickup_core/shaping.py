@@ -13,6 +13,7 @@ from typing import TypeVar
 from pickup_core.artefact import Readable
 from pickup_core.errors import AbsentError, NoRootError, PickupError, UnreachableError
 from pickup_core.pace import Pace, Paced, pause
+from pickup_core.progress import metered, moved, moving
 from pickup_core.report import explained
 from pickup_core.store import BLOCK, Item, Store, files_in, walk
 from pickup_core.together import together
@@ -105,7 +106,8 @@ class Shaped(Store):
             alone = [(name, file) for name, file in files if file.stat().st_size > self._store.bulk]
             if len(alone) < len(files):
                 without = {name for name, _ in alone}
-                self._again(lambda: self._store.put_folder(folder, path, there | without), go_on)
+                with moving(sum(file.stat().st_size for name, file in files if name not in without)):
+                    self._again(lambda: self._store.put_folder(folder, path, there | without), go_on)
             files = alone
         self._put_one_by_one(files, path)
 
@@ -143,18 +145,20 @@ class Shaped(Store):
         def go_on() -> bool:
             nonlocal write, reached
             assert start is not None
+            moved(start - stream.tell())  # type: ignore[attr-defined]
             there = self._part(store, path, stream, start)
             write = store.append if there else store.put
             if not there:
                 store.delete(path)
             stream.seek(start + there)  # type: ignore[attr-defined]
+            moved(there)
             before, reached = reached, max(reached, there)
             return there > before
 
         if start is None:
-            store.put(path, self._shaped(stream))
+            store.put(path, metered(self._shaped(stream)))
         else:
-            self._again(lambda: write(path, self._shaped(stream)), go_on)
+            self._again(lambda: write(path, metered(self._shaped(stream))), go_on)
 
     def _whole(self, folder: Path, path: str) -> list[str]:
         """Give the local files that are there with their size, and delete what is there of the others."""

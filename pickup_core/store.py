@@ -30,6 +30,7 @@ from typing import Any
 
 from pickup_core.artefact import Readable
 from pickup_core.errors import StoreError
+from pickup_core.progress import metered
 
 BLOCK = 256 * 1024
 """How many bytes are read and written at a time, everywhere."""
@@ -143,7 +144,8 @@ class Store(ABC):
         """Give the SHA-256 of a file's content as it lies in the place, in hex digits."""
         digest = hashlib.sha256()
         with self.get(path) as stream:
-            while block := stream.read(BLOCK):
+            content = metered(stream)
+            while block := content.read(BLOCK):
                 digest.update(block)
         return digest.hexdigest()
 

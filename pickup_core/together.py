@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 
 from pickup_core.child import uninterrupted
 
@@ -46,7 +46,8 @@ def beside(calls: Mapping[str, Callable[[], object]]) -> Iterator[None]:
         with uninterrupted():
             for name, call in calls.items():
                 ended = threading.Event()
-                threading.Thread(target=work, args=(name, call, ended), name=name).start()
+                at_work_with = copy_context().run  # each knows what its caller does, as who looks on
+                threading.Thread(target=at_work_with, args=(work, name, call, ended), name=name).start()
                 at_work.append(ended)
         yield
         for ended in at_work:

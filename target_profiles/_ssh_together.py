@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pickup_core.api import BLOCK, StoreError, raise_if_stopped
+from pickup_core.api import BLOCK, StoreError, moved, raise_if_stopped
 from target_profiles._ssh_requests import Requests
 from target_profiles._ssh_session import Session, quoted
 from target_profiles._ssh_writing import PACKET, make_folders, taken
@@ -55,6 +55,7 @@ def _write(session: Session, root: str, files: Sequence[tuple[str, Path]]) -> No
             numbers = [requests.write(handle, start, piece) for start, piece in pieces]
             writing.append((path, [*numbers, requests.sync(handle), requests.close(handle)]))
     _wait(session, requests, writing, size)
+    moved(size)
 
 
 def _sync(session: Session, root: str, paths: Sequence[str]) -> None:

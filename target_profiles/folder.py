@@ -31,6 +31,7 @@ from pickup_core.api import (
     Store,
     StoreError,
     make_folder,
+    metered,
     raise_if_stopped,
 )
 
@@ -100,7 +101,7 @@ class Target(Store):
                 _sync_all(linked, there)
                 for name in sorted({*wanted} - {*linked}):
                     with open(os.path.join(parent, name), "rb") as stream:
-                        _write(there, name, stream, self.config.path / path / below / name)
+                        _write(there, name, metered(stream), self.config.path / path / below / name)
                 os.fsync(there)
 
     def get(self, path: str) -> AbstractContextManager[Readable]:

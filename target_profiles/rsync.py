@@ -25,7 +25,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +46,7 @@ from pickup_core.api import (
     files_in,
     make_file,
     make_folder,
+    moved,
     output_of,
     remote_path,
     ssh_command,
@@ -60,6 +61,7 @@ _VERSION = re.compile(r"version v?(\d+)\.(\d+)\.(\d+)")
 _NAME = re.compile(r"[A-Za-z0-9._=~-]+")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._/=+,-]*")
 _SENT = "sent "
+_GONE = re.compile(rb"\r *([0-9,]+) +[0-9]+%")  # what --info=progress2 prints: bytes, and the share of all
 _SENDING = ["--recursive", "--chmod=D700,F600", "--ignore-existing", "--info=progress2"]
 # What a transfer that broke off has left is gone on with; what comes of it is checked by rsync's own digest.
 _GOING_ON = ["--no-whole-file", "--partial-dir=.pickup-parts"]
@@ -188,7 +190,7 @@ class Target(Store):
             make_folder(link.parent)
             link.symlink_to(folder.absolute())  # so that the folders above are made too, and nothing is copied
             left_out = [f"--exclude=/{path}/{name}" for name in without]
-            self._send(spool, [f"{path}/{name}" for name in names], [*_GOING_ON, *left_out])
+            self._send(spool, [f"{path}/{name}" for name in names], [*_GOING_ON, *left_out], moved)
 
     @contextmanager
     def get(self, path: str) -> Iterator[Readable]:
@@ -240,19 +242,29 @@ class Target(Store):
                 raise NotADirectoryError(f"{folder} in {self.place} is not a folder, or a link to one")
         return found
 
-    def _send(self, spool: Path, paths: Collection[str], options: Sequence[str] = ()) -> None:
-        """Send all that lies in the spool. Raises `FileExistsError` where not all of these files were new."""
+    def _send(
+        self,
+        spool: Path,
+        paths: Collection[str],
+        options: Sequence[str] = (),
+        count: Callable[[int], object] = lambda size: None,
+    ) -> None:
+        """Send all that lies in the spool; `count` is told of the bytes as they go. Raises `FileExistsError` where not
+        all of these files were new.
+        """
         self._look({path.rpartition("/")[0] for path in paths})
         options = [*_SENDING, "--copy-dirlinks", f"--out-format={_SENT}%n", *options]
         if self.config.fsync:
             options.append("--fsync")
-        said = self._rsync(options, f"{spool}/", self._root)
+        said = self._rsync(options, f"{spool}/", self._root, count=count)
         sent = {line.removeprefix(_SENT) for line in said if line.startswith(_SENT)}
         for path in sorted(set(paths) - sent):
             raise FileExistsError(f"{path} exists already in {self.place} and is not overwritten")
 
-    def _rsync(self, options: Sequence[str], *ends: str) -> list[str]:
-        """Run rsync, and give the lines that it prints."""
+    def _rsync(
+        self, options: Sequence[str], *ends: str, count: Callable[[int], object] = lambda size: None
+    ) -> list[str]:
+        """Run rsync, and give the lines that it prints; `count` is told of the bytes that it says have gone."""
         config = self.config
         words = [config.program, "--no-motd", f"--timeout={config.timeout}"]
         if config.module is not None:
@@ -267,8 +279,13 @@ class Target(Store):
         # rsync knows best when its connection stalls; this is for what it does not notice.
         terms = Terms(stall=3 * config.timeout + 60, env={**_ENVIRONMENT, "RSYNC_PASSWORD": config.password})
         with output_of([*words, *options, "--", *ends], judge=self._judge, allow_empty=True, terms=terms) as stream:
-            text = b"".join(iter(stream.read, b"")).decode("ascii", "backslashreplace")
-        return re.split("[\r\n]", text)
+            said, gone = [], 0
+            while block := stream.read(BLOCK):
+                said.append(block)
+                for text in _GONE.findall(block):
+                    before, gone = gone, int(text.replace(b",", b""))
+                    count(gone - before)
+        return re.split("[\r\n]", b"".join(said).decode("ascii", "backslashreplace"))
 
     def _judge(self, status: int, lines: Sequence[str]) -> Judgement:
         return judged(self.place, status, lines)

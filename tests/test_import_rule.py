@@ -18,8 +18,8 @@ PARTS = [path for path in BESIDE if path not in SCRIPTS]
 SHARED = [path for path in PARTS if not path.stem.startswith(tuple(f"_{profile.stem}_" for profile in PROFILES))]
 SOURCES = [ROOT / "pickup.py", ROOT / "pickup_core/__init__.py", *CORE.values(), *PROFILES, *BESIDE]
 OURS = ("pickup_core", "generator_profiles", "target_profiles")
-API = ["archive", "artefact", "errors", "found", "options", "patterns", "process", "secret", "ssh", "store", "tls", "trust",
-       "wording"]  # fmt: skip
+API = ["archive", "artefact", "errors", "found", "options", "patterns", "process", "progress", "secret", "ssh", "store",
+       "tls", "trust", "wording"]  # fmt: skip
 IO = {"fcntl", "ftplib", "glob", "http", "io", "mmap", "os", "select", "shutil", "signal", "socket", "sqlite3", "ssl",
       "subprocess", "tempfile", "threading", "time", "urllib"}  # fmt: skip
 
