@@ -237,7 +237,8 @@ class Child:
 def uninterrupted() -> Iterator[None]:
     """Hear a signal only when the `with` is left: a child that was started by then is known, and can be ended."""
     heard: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTSTP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
     if threading.current_thread() is not threading.main_thread():  # where no signal is heard
         handlers = {}
     ours = {number: handler for number, handler in handlers.items() if callable(handler)}

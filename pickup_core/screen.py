@@ -7,10 +7,11 @@ process.
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from pickup_core.child import uninterrupted
@@ -20,7 +21,6 @@ from pickup_core.terminal import has_colours, obeys
 
 _PERIOD = 0.2  # seconds
 _YOUNG = 0.3  # seconds that a task takes before it is shown
-_LONG_AGO = 2.0  # seconds after which the process was stopped meanwhile, and others have written
 
 
 class Screen(Board):
@@ -35,7 +35,6 @@ class Screen(Board):
         self._drawn = 0
         self._hiding = 0
         self._is_within_line = False
-        self._looked = time.monotonic()
         self._is_over = threading.Event()
 
     def draw_on(self) -> None:
@@ -45,7 +44,6 @@ class Screen(Board):
             with self._lock:
                 self._lines = lines
                 self._draw()
-                self._looked = time.monotonic()
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
@@ -64,6 +62,13 @@ class Screen(Board):
         with uninterrupted(), self._lock:
             self._hiding += 1
             self._draw()
+
+    def suspend(self) -> None:
+        """Suspend the process, as Ctrl-Z asks for, with the terminal free for the shell."""
+        with self.aside():
+            handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTSTP)
+            signal.signal(signal.SIGTSTP, handler)
 
     def write_above(self, stream: TextIO, text: str) -> None:
         """Write a text to a stream that the terminal shows. A line that is not at its end is not drawn below of."""
@@ -92,9 +97,10 @@ class Screen(Board):
 
     def _draw(self) -> None:
         """Put the lines in the place of those that are there."""
-        if time.monotonic() - self._looked > _LONG_AGO or not self._is_ours():
+        is_ours = self._is_ours()
+        lines = self._lines if is_ours and not self._hiding and not self._is_within_line else ()
+        if not is_ours:  # and where those are, nobody knows
             self._drawn = 0
-        lines = [] if self._hiding or self._is_within_line or not self._is_ours() else self._lines
         text = f"\r\x1b[{self._drawn}A" if self._drawn else ""
         text += "".join(f"{line}\x1b[K\n" for line in lines) + ("\x1b[J" if self._drawn else "")
         if text:
@@ -130,6 +136,18 @@ class _Above:
 
 
 @contextlib.contextmanager
+def _suspended_by(suspend: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-Z suspend the process in this way."""
+    before = signal.getsignal(signal.SIGTSTP)
+    if before is signal.SIG_DFL:
+        signal.signal(signal.SIGTSTP, lambda number, frame: suspend())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
+
+
+@contextlib.contextmanager
 def on_screen(terminal: TextIO) -> Iterator[None]:
     """Show on a terminal what the `with` does, and leave nothing of it there. Standard output and error are written
     above that meanwhile.
@@ -141,7 +159,7 @@ def on_screen(terminal: TextIO) -> Iterator[None]:
         sys.stdout, sys.stderr = (_Above(each, screen) if obeys(each) else each for each in streams)
         with uninterrupted():
             draws.start()
-        with looking_on(screen):
+        with looking_on(screen), _suspended_by(screen.suspend):
             yield
     finally:
         screen.close()

@@ -13,7 +13,7 @@ from typing import TypeVar
 from pickup_core.artefact import Readable
 from pickup_core.errors import AbsentError, NoRootError, PickupError, UnreachableError
 from pickup_core.pace import Pace, Paced, pause
-from pickup_core.progress import metered, moved, moving
+from pickup_core.progress import metered, moved, moving, showing
 from pickup_core.report import explained
 from pickup_core.store import BLOCK, Item, Store, files_in, walk
 from pickup_core.together import together
@@ -103,10 +103,11 @@ class Shaped(Store):
 
         files = [each for each in files_in(folder) if each[0] not in there]
         if self._pace is None and self._store.bulk:
-            alone = [(name, file) for name, file in files if file.stat().st_size > self._store.bulk]
+            sizes = {name: file.stat().st_size for name, file in files}
+            alone = [(name, file) for name, file in files if sizes[name] > self._store.bulk]
             if len(alone) < len(files):
                 without = {name for name, _ in alone}
-                with moving(sum(file.stat().st_size for name, file in files if name not in without)):
+                with moving(sum(size for name, size in sizes.items() if name not in without)):
                     self._again(lambda: self._store.put_folder(folder, path, there | without), go_on)
             files = alone
         self._put_one_by_one(files, path)
@@ -180,7 +181,8 @@ class Shaped(Store):
             if size < _LARGE or not store.can_append():
                 return 0
             stream.seek(start)  # type: ignore[attr-defined]
-            is_ours = _sha256(self._shaped(stream), size) == store.sha256(path)
+            with showing(f"comparing {path}", size):
+                is_ours = _sha256(self._shaped(stream), size) == store.sha256(path)
         except _PASSING:
             raise
         except (OSError, PickupError) as error:  # an account that may not read, for one

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -23,6 +23,7 @@ from pickup_core.artefact import Readable
 from pickup_core.config import Config, load_config
 from pickup_core.errors import ConfigError, NoRootError
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFile, backup_id
+from pickup_core.progress import Board, looking_on, showing
 from pickup_core.retention import Holding
 from pickup_core.store import BLOCK, Item, Store
 
@@ -188,6 +189,14 @@ def python(code: str, *arguments: str | Path, **options: Any) -> subprocess.Comp
 def as_ordinary_user(code: str, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run Python code as `nobody` where the tests run as root, else as we are."""
     return python(_AS_ORDINARY_USER + code, *arguments, **options)
+
+
+@contextmanager
+def seen_bytes() -> Iterator[Callable[[], int]]:
+    """Look on, and give what tells how many bytes are shown to have gone."""
+    board = Board()
+    with looking_on(board), showing("here"):
+        yield lambda: board.tasks[0].done
 
 
 def tells(text: str, secret: str) -> bool:

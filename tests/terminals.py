@@ -25,7 +25,6 @@ class Terminal:
     def __init__(self, columns: int, rows: int = 60) -> None:
         self.master, self.slave = os.openpty()
         self.raw = b""
-        self._name = os.ttyname(self.slave)
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
         self.resize(columns, rows)
@@ -51,12 +50,6 @@ class Terminal:
     def type(self, data: bytes) -> None:
         """Let a person type something."""
         os.write(self.master, data)
-
-    def write_beside(self, data: bytes) -> None:
-        """Let another process write something."""
-        other = os.open(self._name, os.O_WRONLY | os.O_NOCTTY)
-        os.write(other, data)
-        os.close(other)
 
     def read_until(self, is_so: Callable[[], bool]) -> None:
         """Read until something is so, or nothing more comes. Raises `AssertionError` where that takes too long."""

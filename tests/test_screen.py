@@ -5,9 +5,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +78,8 @@ def assert_left_clean(terminal: Terminal, lines: Sequence[str], columns: int) ->
 
 def drawn(terminal: Terminal, since: int = 0) -> list[str]:
     """Give each line that was drawn since so many bytes, and may have been drawn over, without its colours."""
-    text = terminal.raw[since:].decode()
-    return [ESCAPES.sub("", line) for line in re.findall(r"(?:^|[\nAJ\r])([^\n]*)\x1b\[K\r\n", text)]
+    lines = [line for line in terminal.raw[since:].decode().split("\n") if line.endswith("\x1b[K\r")]
+    return [ESCAPES.sub("", line).removesuffix("\r").rpartition("\r")[2] for line in lines]
 
 
 @pytest.mark.parametrize("columns", [80, 40])
@@ -207,6 +206,7 @@ def test_a_command_that_is_stopped_leaves_a_clean_terminal(home: Path, number: s
         assert ended(terminal, process) == 128 + number
         ending = f"ERROR: stopped by {number.name}; what was not finished is removed"
         assert_left_clean(terminal, [*logged(home), ending], 80)
+    assert b"\x1b[31mERROR\x1b[0m: stopped" in terminal.raw
 
 
 def test_a_command_that_is_killed_leaves_the_cursor_in_its_place(home: Path) -> None:
@@ -220,23 +220,19 @@ def test_a_command_that_is_killed_leaves_the_cursor_in_its_place(home: Path) -> 
         assert terminal.cursor == (len(terminal.lines), 0, True)
 
 
-@contextmanager
-def stopped_for_a_while(process: "subprocess.Popen[bytes]", seconds: float) -> Iterator[None]:
-    process.send_signal(signal.SIGSTOP)
-    yield
-    time.sleep(seconds)
-    process.send_signal(signal.SIGCONT)
-
-
-def test_what_others_write_while_it_is_suspended_is_not_drawn_over(home: Path) -> None:
+def test_a_command_that_is_suspended_leaves_the_terminal_to_the_shell(home: Path) -> None:
     configured(home)
-    with pickup(home) as (terminal, process):
+    script = f'set -m; "$@"; echo "the shell: $?"; touch {home}/go1 {home}/go2; fg'
+    with pickup(home, script=script) as (terminal, process):
         terminal.read_until(lambda: terminal.shows(r"^command/slow/output +100.0 KiB"))
-        with stopped_for_a_while(process, 2.5):
-            terminal.write_beside(b"what the shell says\n")
-        go_on(home, 1, 2, 3)
+        terminal.type(b"\x1a")
+        terminal.read_until(lambda: terminal.shows(r"^the shell: \d+"))
+        assert not terminal.shows("^command/slow/output")
+        terminal.read_until(lambda: terminal.shows(r"^command/slow/output +300.0 KiB"))
+        go_on(home, 3)
         assert ended(terminal, process) == 0
-        assert terminal.shows("^what the shell says$")
+        assert [line for line in terminal.lines if line in logged(home)] == logged(home)
+        assert not terminal.shows("^command/slow/output")
 
 
 def test_a_terminal_that_becomes_narrow_is_not_overfilled(home: Path) -> None:

@@ -19,7 +19,7 @@ from pickup_core.shaping import Shaped
 from pickup_core.store import BLOCK, Item, Store
 from target_profiles.folder import Config as FolderConfig
 from target_profiles.folder import Target as Folder
-from tests.builders import MemoryStore
+from tests.builders import MemoryStore, seen_bytes
 from tests.places import Watched, content, put, tree, write_files
 from tests.target_contract import Connect, Pieces, TargetContract
 
@@ -247,6 +247,35 @@ def test_a_large_file_goes_on_after_what_is_there(caplog: pytest.LogCaptureFixtu
         "ssh/nas: web01/file goes on after 8.0 MiB",
         "ssh/nas: web01/file goes on after 14.0 MiB",
     ]
+
+
+@pytest.mark.parametrize("can_append", [True, False])
+def test_what_is_sent_again_is_shown_once(can_append: bool) -> None:
+    store, stream = Resuming(8 * 2**20, 6 * 2**20, can_append=can_append), io.BytesIO(b"head" + MANY)
+    stream.seek(4)
+    with seen_bytes() as seen:
+        Shaped(store, "ssh/nas", 2).put("web01/file", stream)
+        assert seen() == len(MANY)
+    assert store.received == len(MANY) + (0 if can_append else 14 * 2**20)
+
+
+def test_all_of_a_folder_is_shown_whichever_way_it_goes(tmp_path: Path) -> None:
+    """In one call, which is tried again; one by one; and slowed down."""
+    local, size = write_files(tmp_path / "local", FILES), sum(map(len, FILES.values()))
+    stores = [Shaped(Bulk(MemoryStore()), "x", 1), Shaped(MemoryStore(), "x"), Shaped(MemoryStore(), "x", 0, 10**6)]
+    for store in stores:
+        with seen_bytes() as seen:
+            store.put_folder(local, "web01/id")
+            assert seen() == size
+
+
+@pytest.mark.parametrize("bandwidth", [None, 10**6])
+def test_what_is_hashed_is_shown_once(bandwidth: int | None) -> None:
+    store = Shaped(MemoryStore(), "x", 0, bandwidth)
+    put(store, "web01/file", MANY)
+    with seen_bytes() as seen:
+        store.sha256("web01/file")
+        assert seen() == len(MANY)
 
 
 def test_a_file_that_gets_on_is_tried_as_often_as_it_takes(pauses: list[float]) -> None:

@@ -22,7 +22,7 @@ from pickup_core.manifest import backup_id
 from pickup_core.store import Store
 from pickup_core.verify import verify
 from target_profiles.folder import Config, Target
-from tests.builders import as_ordinary_user, ordinary_folder
+from tests.builders import as_ordinary_user, ordinary_folder, seen_bytes
 from tests.places import (
     JOB,
     NIGHT,
@@ -287,6 +287,17 @@ def test_one_target_shares_the_staged_file_and_a_second_gets_a_copy(tmp_path: Pa
         with target:
             [backup] = Catalogue("disk", target).backups(JOB)
             assert verify(backup) == []
+
+
+def test_what_is_copied_is_shown(tmp_path: Path) -> None:
+    """A second target gets no link."""
+    local, seen_there = write_files(tmp_path / "local", {"a": b"1" * 1000, "b/c": b"22"}), []
+    for name in ("one", "two"):
+        with Target(Config(path=tmp_path / name)) as store, seen_bytes() as seen:
+            store.create_root()
+            store.put_folder(local, "web01/id")
+            seen_there.append(seen())
+    assert seen_there == [0, 1002]
 
 
 def test_what_is_changed_at_one_target_stays_whole_at_the_other(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from pickup_core.verify import verify
 from target_profiles.folder import Config as FolderConfig
 from target_profiles.folder import Target as Folder
 from target_profiles.rsync import Config, Target, check
-from tests.builders import tells
+from tests.builders import seen_bytes, tells
 from tests.places import (
     JOB,
     MACHINE,
@@ -509,6 +509,13 @@ def test_a_server_that_never_answers_is_given_up(config: dict[str, Any], said: s
         with Target(Config(**config)) as target, pytest.raises(UnreachableError, match=re.escape(said)):
             target.listdir()
     assert time.monotonic() - start < 10
+
+
+def test_what_rsync_says_has_gone_is_shown(target: Store, tmp_path: Path) -> None:
+    files = {"a/b": b"1" * 3_000_000, "c": b"2" * 1_000_000, "none": b""}
+    with seen_bytes() as seen:
+        target.put_folder(write_files(tmp_path / "local", files), "web01/id")
+        assert seen() == 4_000_000
 
 
 def test_a_full_disk_is_named_and_nothing_is_left_there() -> None:

@@ -32,7 +32,7 @@ from target_profiles._ssh_requests import Requests
 from target_profiles._ssh_session import Session
 from target_profiles._ssh_writing import _script
 from target_profiles.ssh import Config, Target
-from tests.builders import tells
+from tests.builders import seen_bytes, tells
 from tests.places import (
     JOB,
     MACHINE,
@@ -479,6 +479,13 @@ def test_nothing_is_deleted_through_a_link_and_links_are_none_of_ours(
 
 MANY = {f"{number % 7}/{number}": bytes([number % 256]) * (number * 97 % 5000) for number in range(250)}
 SIZES = {"none": b"", "packet": b"p" * 32768, "block": b"b" * BLOCK, "more": b"m" * (BLOCK + 1)}
+
+
+@BOTH
+def test_small_files_that_have_gone_together_are_shown(target: Target, user: str, tmp_path: Path) -> None:
+    with seen_bytes() as seen:
+        target.put_folder(write_files(tmp_path / "local", MANY), "web01/id")
+        assert seen() == sum(map(len, MANY.values()))
 
 
 @BOTH
