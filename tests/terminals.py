@@ -52,17 +52,28 @@ class Terminal:
         os.write(self.master, data)
 
     def read_until(self, is_so: Callable[[], bool]) -> None:
-        """Read until something is so, or nothing more comes. Raises `AssertionError` where that takes too long."""
+        """Read until something is so. Raises `AssertionError` where that takes too long, or nothing more comes."""
         end = time.monotonic() + _LONGEST
         while not is_so():
             assert time.monotonic() < end, self.lines
-            if select.select([self.master], [], [], 0.05)[0]:
-                try:
-                    self.feed(os.read(self.master, 65_536))
-                except OSError as error:
-                    if error.errno == errno.EIO:  # nobody has it open any more
-                        return
+            assert self._read(), f"it has ended: {self.lines}"
+
+    def read_to_end(self) -> None:
+        """Read until nobody has the terminal open any more. Raises `AssertionError` where that takes too long."""
+        end = time.monotonic() + _LONGEST
+        while self._read():
+            assert time.monotonic() < end, self.lines
+
+    def _read(self) -> bool:
+        """Read what comes in a moment; tell whether more may come."""
+        if select.select([self.master], [], [], 0.05)[0]:
+            try:
+                self.feed(os.read(self.master, 65_536))
+            except OSError as error:
+                if error.errno != errno.EIO:
                     raise
+                return False
+        return True
 
     def shows(self, pattern: str) -> bool:
         return any(re.search(pattern, line) for line in self.lines)
@@ -93,5 +104,5 @@ def running(
 
 def ended(terminal: Terminal, process: "subprocess.Popen[bytes]") -> int:
     """Read to the end, and give the exit status."""
-    terminal.read_until(lambda: False)
+    terminal.read_to_end()
     return process.wait(timeout=_LONGEST)

@@ -87,6 +87,7 @@ def test_a_long_name_loses_its_middle() -> None:
     assert shortened("folder/var_www/site-a.tar", 40) == "folder/var_www/site-a.tar"
     assert shortened("folder/var_www/site-a.tar", 15) == "folder...-a.tar"
     assert shortened("\u5099\u4efd\u5099\u4efd\u5099\u4efd", 9) == "\u5099...\u4efd"
+    assert shortened("e\u0301" * 9, 9) == "e\u0301" * 9, "an accent takes no column"
     assert [shortened("abcdef", columns) for columns in range(5)] == ["", ".", "..", "...", "a..."]
 
 

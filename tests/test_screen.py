@@ -18,9 +18,9 @@ from tests.terminals import ESCAPES, Terminal, ended, running
 KIB = 1024
 STEPS = "for step in 1 2 3; do head -c 102400 /dev/zero; until [ -e go$step ]; do sleep 0.05; done; done"
 SLOW = f'[dict(name="slow", profile="command", config=dict(command="cd {{here}} && {STEPS}", shell=True))]'
-QUICK = '[dict(name="quick", profile="command", config=dict(command="head -c 307200 /dev/zero", shell=True))]'
+QUICK = '[dict(name="quick", profile="command", config=dict(command="head -c 3145728 /dev/zero", shell=True))]'
 DISK = '[dict(name="disk", profile="folder", config=dict(path="backups"))]'
-BRAKED = '[dict(name="disk", profile="folder", config=dict(path="backups"), bandwidth=100)]'
+BRAKED = '[dict(name="disk", profile="folder", config=dict(path="backups"), bandwidth=1000)]'
 HEAD = f'{LOCAL}\nCOMPRESSION = "none"'
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -98,15 +98,15 @@ def test_bytes_grow_while_an_artefact_is_made_and_nothing_of_it_stays(home: Path
 
 
 def test_what_was_made_before_tells_how_much_will_come(home: Path) -> None:
-    configured(home, targets=BRAKED)
+    configured(home, SLOW.replace("102400", "1048576"), BRAKED)
     go_on(home, 1, 2, 3)
     pickup_alone(home)
     for step in (1, 2, 3):
         (home / f"go{step}").unlink()
     with pickup(home) as (terminal, process):
-        terminal.read_until(lambda: terminal.shows(r"slow/output +100.0 KiB of ~300.0 KiB  ~33 %"))
+        terminal.read_until(lambda: terminal.shows(r"slow/output +1.0 MiB of ~3.0 MiB  ~33 %"))
         go_on(home, 1, 2, 3)
-        terminal.read_until(lambda: terminal.shows(r"^to folder/disk +\[#+\.+\] +[1-9].* of 30\d.\d KiB +\d+ %"))
+        terminal.read_until(lambda: terminal.shows(r"^to folder/disk +\[#+\.+\] +[1-9].* of 3.0 MiB +\d+ %"))
         assert ended(terminal, process) == 0
     assert b"\x1b[32m" in terminal.raw
 
@@ -126,9 +126,9 @@ def test_streams_show_the_artefact_and_each_target(home: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "pattern"),
     [
-        (("verify",), r"^verifying .*KiB of 30\d.\d KiB +\d+ %"),
-        (("restore", "--to", "{home}/back"), r"^fetching command/quick/output +1.*KiB of 300.0 KiB +\d+ %"),
-        (("copy", "--to", "other"), r"^copying .*KiB of 30\d.\d KiB +\d+ %"),
+        (("verify",), r"^verifying .*[KM]iB of 3.0 MiB +\d+ %"),
+        (("restore", "--to", "{home}/back"), r"^fetching command/quick/output +[1-9].*[KM]iB of 3.0 MiB +\d+ %"),
+        (("copy", "--to", "other"), r"^copying .*[KM]iB of 3.0 MiB +\d+ %"),
     ],
 )
 def test_what_reads_backups_shows_it(home: Path, words: Sequence[str], pattern: str) -> None:
@@ -149,8 +149,7 @@ def test_what_reads_backups_shows_it(home: Path, words: Sequence[str], pattern: 
 def test_a_terminal_that_obeys_nothing_gets_plain_lines_and_who_wants_quiet_none(
     home: Path, words: Sequence[str], env: dict[str, str]
 ) -> None:
-    configured(home, targets=BRAKED)
-    go_on(home, 1, 2, 3)
+    configured(home, QUICK, BRAKED)
     with pickup(home, *words, env=env) as (terminal, process):
         assert ended(terminal, process) == 0
     assert b"\x1b" not in terminal.raw
@@ -158,8 +157,7 @@ def test_a_terminal_that_obeys_nothing_gets_plain_lines_and_who_wants_quiet_none
 
 
 def test_no_escape_gets_into_a_file_or_a_pipe(home: Path) -> None:
-    configured(home, targets=BRAKED)
-    go_on(home, 1, 2, 3)
+    configured(home, QUICK, BRAKED)
     with pickup(home, script=f'exec "$@" > {home}/out') as (terminal, process):
         terminal.read_until(lambda: terminal.shows("^to folder/disk"))
         assert ended(terminal, process) == 0
@@ -172,8 +170,7 @@ def test_no_escape_gets_into_a_file_or_a_pipe(home: Path) -> None:
 
 
 def test_a_command_in_the_background_leaves_the_terminal_alone(home: Path) -> None:
-    configured(home, targets=BRAKED)
-    go_on(home, 1, 2, 3)
+    configured(home, QUICK, BRAKED)
     with pickup(home, script='set -m; "$@" & wait $!') as (terminal, process):
         assert ended(terminal, process) == 0
     assert b"\x1b" not in terminal.raw
@@ -250,7 +247,8 @@ def test_a_terminal_that_becomes_narrow_is_not_overfilled(home: Path) -> None:
 
 def test_more_targets_than_lines_are_counted(home: Path) -> None:
     targets = [
-        f'dict(name="t{number}", profile="folder", config=dict(path="t{number}"), bandwidth=100)' for number in range(9)
+        f'dict(name="t{number}", profile="folder", config=dict(path="t{number}"), bandwidth=1000)'
+        for number in range(9)
     ]
     configured(home, QUICK, f"[{', '.join(targets)}]")
     with pickup(home, rows=8) as (terminal, process):

@@ -1472,6 +1472,31 @@ MUTANTS = (
         "        if False:\n",
         "tests/test_target_object_store.py::test_a_size_that_is_not_the_one_that_was_sent_is_noticed",
     ),
+    # What is shown on a terminal
+    Mutant(
+        "progress-in-a-file",
+        "No escape sequence gets into what is no terminal.",
+        "pickup_core/commands.py",
+        "options.quiet or not obeys(sys.stderr):",
+        "options.quiet:",
+        "tests/test_screen.py::test_no_escape_gets_into_a_file_or_a_pipe",
+    ),
+    Mutant(
+        "progress-stays",
+        "What was drawn is gone when the command ends.",
+        "pickup_core/screen.py",
+        "        self._is_over.set()\n        with uninterrupted(), self._lock:\n            self._hiding += 1\n            self._draw()\n",
+        "        self._is_over.set()\n",
+        "tests/test_screen.py::test_a_command_that_is_stopped_leaves_a_clean_terminal",
+    ),
+    Mutant(
+        "progress-tears-lines",
+        "A line that is printed on a terminal is not torn.",
+        "pickup_core/screen.py",
+        '            self._is_within_line = not text.endswith("\\n")\n',
+        "            self._is_within_line = False\n",
+        "tests/test_screen.py::test_what_a_profile_prints_stands_above_and_is_not_torn",
+    ),
     # Telling how a run went
     Mutant(
         "notify-address-shown",
