@@ -113,8 +113,8 @@ def showing(label: str, total: int | None = None, is_estimate: bool = False) -> 
         return
     task = Task(label, total, is_estimate)
     token = _task.set(task)
+    board.tasks.append(task)
     try:
-        board.tasks.append(task)
         if outer is not None:
             outer.is_covered = True
         yield
