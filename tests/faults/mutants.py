@@ -1405,7 +1405,7 @@ MUTANTS = (
     Mutant(
         "tls-not-verified",
         "An FTP server has to prove by its certificate who it is.",
-        "target_profiles/_ftp_login.py",
+        "pickup_core/tls.py",
         "    context.minimum_version = ssl.TLSVersion.TLSv1_2\n",
         "    context.minimum_version = ssl.TLSVersion.TLSv1_2\n"
         "    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE\n",
@@ -1414,7 +1414,7 @@ MUTANTS = (
     Mutant(
         "tls-host-name-ignored",
         "An FTP server's certificate has to be that of its host.",
-        "target_profiles/_ftp_login.py",
+        "pickup_core/tls.py",
         "    context.minimum_version = ssl.TLSVersion.TLSv1_2\n",
         "    context.minimum_version = ssl.TLSVersion.TLSv1_2\n    context.check_hostname = False\n",
         "tests/test_target_ftp.py::test_a_certificate_for_another_name_is_refused",
@@ -1590,7 +1590,7 @@ MUTANTS = (
         "mail-certificate-not-checked",
         "A mail server has a valid certificate.",
         "pickup_core/smtp.py",
-        "            smtp.starttls(context=_trust(mail))\n",
+        "            smtp.starttls(context=tls_context(mail.ca_file))\n",
         "            smtp.starttls()\n",
         "tests/test_smtp.py::test_a_certificate_that_is_not_valid_ends_it[none-starttls]",
     ),
