@@ -20,7 +20,8 @@ The config, and what stands in it:
     entries       one dict of GENERATORS or TARGETS each    masking       the config's source without its secrets
     services      whom NOTIFY names: apprise, or mail       mail          what is said of it there
     heartbeat     what HEARTBEAT_URL names                  addresses     those that nobody may see
-    first_config  what init writes
+    first_config  what init writes                          python2       what only Python 2 can read
+    old_spellings what the script of 2010 called otherwise
 
 A run. `run` is the straight line: generate, then deliver, which publishes and prunes at each target:
 

@@ -27,12 +27,15 @@ from pickup_core.errors import ConfigError, PickupError, Stopped
 from pickup_core.heartbeat import Heartbeat, heartbeat_of
 from pickup_core.hooks import Hook
 from pickup_core.masking import masked_source
+from pickup_core.old_spellings import PAGE, modern_names
 from pickup_core.options import Options, parsed
+from pickup_core.python2 import name_of_now, old_lines
 from pickup_core.room import Reserve
 from pickup_core.secret import redact
 from pickup_core.services import Service, services_of
 from pickup_core.streams import Compression
 from pickup_core.trust import read_trusted
+from pickup_core.wording import names_in_words
 
 CONFIG_VERSION = (1, 0)
 FILE_NAME = "config.py"
@@ -167,9 +170,12 @@ def load_config(path: Path, generators: bool = True) -> Config:
     source, status = read_trusted(path)
     with contextlib.suppress(SyntaxError, ValueError):  # which are told when it is run; the latter is for a NUL
         masked_source(source)  # so that no message of what goes wrong meanwhile shows a secret
-    names = _executed(path, source)
+    differences: list[str] = []
+    lists = ("GENERATORS", "TARGETS") if generators else ("TARGETS",)
+    names = modern_names(_executed(path, source), lists, path.parent, differences)
     problems: list[str] = []
-    version = _version(names, problems)
+    version = _version(names, problems, is_old=bool(differences))
+    problems += differences
     _check_spelling(names, problems)
     given = {name: names[name] for name in _Settings.model_fields if name in names}
     settings = validated(_Settings, given, "", path.parent, problems)
@@ -191,7 +197,8 @@ def load_config(path: Path, generators: bool = True) -> Config:
     if settings and generators and job is None:
         problems.append(f"JOB is missing, and the host name {socket.gethostname()!r} is no name to file backups under")
     if problems or settings is None:
-        raise ConfigError(*(f"{path.name}: {problem}" for problem in problems), hint=f"mend {path}")
+        more = f"; {PAGE} shows how a config of the script of 2010 is written now" if differences else ""
+        raise ConfigError(*(f"{path.name}: {problem}" for problem in problems), hint=f"mend {path}{more}")
     return Config(
         path=path,
         named=frozenset(given),
@@ -250,10 +257,15 @@ def _executed(path: Path, source: str) -> dict[str, Any]:
         if error.filename not in (None, str(path)):
             what = f"{error.filename}, line {error.lineno}: {error.msg}"
             raise ConfigError(f"{path.name}{_line_in(path, error)}: {what}", hint=f"mend {error.filename}") from error
+        if old := old_lines(source):
+            told = [f"{path.name}, line {names_in_words(list(map(str, at)))}: {what}" for what, at in old.items()]
+            what = f"{path.name} is written in Python 2, and this is Python 3, which reads no more of it"
+            raise ConfigError(what, *told, hint=f"mend {path}; {PAGE} shows more") from error
         line = f", line {error.lineno}" if error.lineno else ""
         raise ConfigError(f"{path.name}{line}: {error.msg}", hint=f"mend {path}") from error
     except BaseException as error:  # SystemExit too: a config that ends the process would end the backup silently
         what = redact(f"{type(error).__name__}: {error}")
+        what += f", which is Python 2; Python 3 has {now}" if (now := name_of_now(error)) else ""
         raise ConfigError(f"{path.name}{_line_in(path, error)}: {what}", hint=f"mend {path}") from error
     return vars(module)
 
@@ -285,7 +297,7 @@ def _raw_generators(names: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     return tuple(each for each in entries if isinstance(each, Mapping)) if isinstance(entries, list | tuple) else ()
 
 
-def _version(names: Mapping[str, Any], problems: list[str]) -> tuple[int, int]:
+def _version(names: Mapping[str, Any], problems: list[str], is_old: bool) -> tuple[int, int]:
     version = names.get("CONFIG_VERSION")
     if not (isinstance(version, tuple) and len(version) == 2 and all(type(part) is int for part in version)):
         state = f"is {version!r}" if "CONFIG_VERSION" in names else "is missing"
@@ -294,7 +306,8 @@ def _version(names: Mapping[str, Any], problems: list[str]) -> tuple[int, int]:
         major, minor = CONFIG_VERSION
         known = f"{major}.0 to {major}.{minor}" if minor else f"{major}.0"
         what = f"CONFIG_VERSION is {version}, but this Pickup reads {known}"
-        problems.append(f"{what}; see the changelog for what has changed")
+        why = f"the script of 2010 counted for itself; write {CONFIG_VERSION}" if is_old else ""
+        problems.append(f"{what}; {why or 'see the changelog for what has changed'}")
     else:
         return version
     return CONFIG_VERSION

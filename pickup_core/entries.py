@@ -59,6 +59,9 @@ class TargetKeys(Options):
     stall: float = Field(240, gt=0)
 
 
+KINDS_OF_LISTS = {"GENERATORS": "generator", "TARGETS": "target"}
+"""The lists of a config, and the kind of profile that the entries of each have."""
+
 Keys = TypeVar("Keys", GeneratorKeys, TargetKeys)
 AnyEntry = TypeVar("AnyEntry", "GeneratorEntry", "TargetEntry")
 
@@ -116,14 +119,12 @@ class TargetEntry(Entry[TargetKeys]):
 
 def generator_entries(names: Mapping[str, Any], folder: Path, problems: list[str]) -> list[GeneratorEntry]:
     """Give the entries of `GENERATORS` that are without a problem; every problem adds a line to `problems`."""
-    return [
-        GeneratorEntry(*parts) for parts in _entries(names, "GENERATORS", "generator", GeneratorKeys, folder, problems)
-    ]
+    return [GeneratorEntry(*parts) for parts in _entries(names, "GENERATORS", GeneratorKeys, folder, problems)]
 
 
 def target_entries(names: Mapping[str, Any], folder: Path, problems: list[str]) -> list[TargetEntry]:
     """Give the entries of `TARGETS` that are without a problem; every problem adds a line to `problems`."""
-    targets = [TargetEntry(*parts) for parts in _entries(names, "TARGETS", "target", TargetKeys, folder, problems)]
+    targets = [TargetEntry(*parts) for parts in _entries(names, "TARGETS", TargetKeys, folder, problems)]
     _check_places(targets, problems)
     return targets
 
@@ -137,8 +138,15 @@ def chosen(entries: Sequence[AnyEntry], names: Collection[str]) -> list[AnyEntry
     return [entry for entry in entries if not names or entry.name in names]
 
 
+def place_of(list_name: str, index: int, entry: Mapping[str, Any]) -> str:
+    """Give an entry as messages name it, as far as it can be told before it is checked."""
+    where = f"{list_name}[{index}]"
+    where += f" {entry['name']!r}" if isinstance(entry.get("name"), str) else ""
+    return where + (f" ({entry['profile']})" if isinstance(entry.get("profile"), str) else "")
+
+
 def _entries(
-    names: Mapping[str, Any], list_name: str, kind: str, keys_class: type[Keys], folder: Path, problems: list[str]
+    names: Mapping[str, Any], list_name: str, keys_class: type[Keys], folder: Path, problems: list[str]
 ) -> Iterator[tuple[int, Keys, ModuleType, Any]]:
     """Give index, keys, module and options of each entry of a list that is without a problem."""
     entries = names.get(list_name)
@@ -150,14 +158,14 @@ def _entries(
         return
     seen: dict[str, int] = {}
     for index, raw in enumerate(entries):
-        where = f"{list_name}[{index}]"
         if not isinstance(raw, Mapping):
-            problems.append(f"{where}: expected dict(name=..., profile=..., config=...), got {type(raw).__name__}")
+            problems.append(
+                f"{list_name}[{index}]: expected dict(name=..., profile=..., config=...), got {type(raw).__name__}"
+            )
             continue
-        where += f" {raw['name']!r}" if isinstance(raw.get("name"), str) else ""
-        where += f" ({raw['profile']})" if isinstance(raw.get("profile"), str) else ""
+        where = place_of(list_name, index, raw)
         keys = validated(keys_class, raw, f"{where}: ", folder, problems)
-        module, options = _profile(kind, raw, where, folder, problems)
+        module, options = _profile(KINDS_OF_LISTS[list_name], raw, where, folder, problems)
         if keys is None:
             continue
         other = seen.setdefault(folder_name(keys.name).casefold(), index)

@@ -8,6 +8,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import inspect
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from pickup_core import api
 from pickup_core.errors import ConfigError
 from pickup_core.options import Options
+from pickup_core.python2 import is_old
 from pickup_core.store import Store
 from pickup_core.trust import read_trusted
 
@@ -24,6 +26,10 @@ KINDS = {"generator": "generator_profiles", "target": "target_profiles"}
 """The two kinds of profile, and the name of the folder that each lies in."""
 
 _OWN = Path(__file__).resolve().parent.parent
+_CONTRACTS = {
+    "generator": "it needs run(config, folder), and no init; docs/how-to/write-a-generator.rst says how",
+    "target": "it needs a class Target(Store) with put, get, listdir, delete; docs/how-to/write-a-target.rst says how",
+}
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,11 @@ def load_profile(kind: str, name: str, beside: Path) -> ModuleType:
     or where it lacks what a profile of this kind has.
     """
     if _is_dotted(name):
-        module = _imported(name)
+        module = _imported(kind, name)
     else:
         path = find_profile(kind, name, beside)
-        module = _imported(f"{KINDS[kind]}.{name}") if path.parent.parent == _OWN else _executed(kind, name, path)
+        module = _imported(kind, f"{KINDS[kind]}.{name}") if path.parent.parent == _OWN else _executed(kind, name, path)
+    _check_contract(kind, name, module)
     _check_version(name, getattr(module, "API_VERSION", None))
     _check_shape(kind, name, module)
     return module
@@ -78,6 +85,13 @@ def known_profiles(kind: str, beside: Path) -> list[str]:
     """List the bare names of all profiles of a kind."""
     files = (file for folder in {beside, _OWN} for file in (folder / KINDS[kind]).glob("*.py"))
     return sorted({file.stem for file in files if not file.name.startswith("_")})
+
+
+def is_foreign(kind: str, name: Any, beside: Path) -> bool:
+    """Tell whether the profile of this name is not Pickup's own: it lies beside the config, or on the Python path."""
+    if not isinstance(name, str) or not name.isidentifier():
+        return isinstance(name, str) and _is_dotted(name)
+    return (beside / KINDS[kind] / f"{name}.py").is_file()
 
 
 def config_class(module: ModuleType) -> type[Options]:
@@ -151,11 +165,13 @@ def _default(value: ast.expr | None) -> ast.expr | None:
     return value
 
 
-def _imported(name: str) -> ModuleType:
+def _imported(kind: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"profile {name!r} cannot be imported: {_sentence(error)}", hint=_hint(error)) from error
+        raise ConfigError(
+            f"profile {name!r} cannot be imported: {_sentence(error)}", hint=_hint(kind, error)
+        ) from error
 
 
 def _executed(kind: str, name: str, path: Path) -> ModuleType:
@@ -167,7 +183,7 @@ def _executed(kind: str, name: str, path: Path) -> ModuleType:
     try:
         exec(compile(source, str(path), "exec"), vars(module))  # noqa: S102 - a profile is code, and its file was checked
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"profile {path} cannot be loaded: {_sentence(error)}", hint=_hint(error)) from error
+        raise ConfigError(f"profile {path} cannot be loaded: {_sentence(error)}", hint=_hint(kind, error)) from error
     return module
 
 
@@ -175,10 +191,20 @@ def _sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _hint(error: BaseException) -> str:
+def _hint(kind: str, error: BaseException) -> str:
+    if is_old(error):
+        return f"it is written in Python 2. For Python 3 {_CONTRACTS[kind]}"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"install the Python package that has the module {error.name!r}"
     return ""
+
+
+def _check_contract(kind: str, name: str, module: ModuleType) -> None:
+    """Refuse a profile of the script of 2010: `init(entry)` told it its entry, `run(staging_area)` did all the work."""
+    init, run = getattr(module, "init", None), getattr(module, "run", None)
+    if inspect.isfunction(init) and inspect.isfunction(run) and len(inspect.signature(run).parameters) == 1:
+        what = f"{kind} profile {name!r} is written for the script of 2010: it has init and run({{}})"
+        raise ConfigError(what.format(*inspect.signature(run).parameters), hint=_CONTRACTS[kind])
 
 
 def _check_version(name: str, version: Any) -> None:

@@ -178,6 +178,56 @@ def test_a_profile_has_a_shape(tmp_path: Path, kind: str, source: str, message: 
     assert refused(tmp_path, f"API_VERSION = (1, 0)\n{source}\n", kind).message == message
 
 
+OF_2010 = """CONFIG = {}
+API_VERSION = (%s)
+
+def init(source):
+    CONFIG.update(source["config"])
+
+def run(staging_area):
+    open(staging_area + "/helloworld.txt", "w").write("Hello World!")
+"""
+
+
+@pytest.mark.parametrize("version", ["1, 0", "2, 0"])
+@pytest.mark.parametrize(
+    ("kind", "page"), [("generator", "docs/how-to/write-a-generator.rst"), ("target", "docs/how-to/write-a-target.rst")]
+)
+def test_a_profile_of_the_script_of_2010_is_told_the_contract_of_now(
+    tmp_path: Path, kind: str, page: str, version: str
+) -> None:
+    """F6: it has a function run, which would fail at night."""
+    error = refused(tmp_path, OF_2010 % version, kind)
+    what = "is written for the script of 2010: it has init and run(staging_area)"
+    assert error.message == f"{kind} profile 'mine' {what}"
+    wanted = "run(config, folder), and no init" if kind == "generator" else "a class Target(Store) with put, get"
+    assert error.hint.startswith(f"it needs {wanted}")
+    assert f"; {page} says how" in error.hint
+    assert (ROOT / page).is_file()
+
+
+@pytest.mark.parametrize("name", ["mine", "acme_old.part"])
+@pytest.mark.parametrize("line", ["print staging_area", "    except OSError, e:"])
+def test_a_profile_in_python_2_is_told_the_contract_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, line: str
+) -> None:
+    """F6."""
+    source = "def run(staging_area):\n    try: pass\n" + line
+    write(tmp_path, source)
+    (tmp_path / "acme_old").mkdir()
+    (tmp_path / "acme_old/part.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load_profile("generator", name, tmp_path)
+    hint = "it is written in Python 2. For Python 3 it needs run(config, folder), and no init; "
+    assert caught.value.hint == f"{hint}docs/how-to/write-a-generator.rst says how"
+
+
+def test_a_profile_of_now_may_have_a_function_init(tmp_path: Path) -> None:
+    write(tmp_path, SMALLEST + "\n\ndef init(source): pass\n")
+    assert load_profile("generator", "mine", tmp_path)
+
+
 def test_all_profiles_are_known_by_name(tmp_path: Path) -> None:
     write(tmp_path, SMALLEST)
     write(tmp_path, SMALLEST, name="_private")
