@@ -113,6 +113,8 @@ def explained(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename is not None else error.strerror
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{error}\nHint: install the Python package that has the module {error.name!r}"
     if isinstance(error, OSError) and str(error):  # one of our own, in words
         return str(error)
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -162,6 +162,7 @@ class Target(Store):
 
     def asking(self, path: str, sends: int = 0) -> contextlib.AbstractContextManager[None]:
         """Let what the store has against a request about a path, which sends so many bytes, be an error of ours."""
+        _library()  # whose absence is told first
         return explained(self.place, path, self._patience(sends))
 
     def _patience(self, sends: int) -> float:
@@ -257,7 +258,7 @@ def _library() -> Any:
         import obstore
     except ImportError:
         what = "the target object_store needs obstore, which is not installed"
-        raise StoreError(what, hint="pip install obstore") from None
+        raise StoreError(what, hint="pip install 'pickup[objectstore]', or pip install obstore") from None
     return obstore
 
 

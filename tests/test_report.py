@@ -129,6 +129,10 @@ def test_what_goes_into_the_manifest_has_no_secret(monkeypatch: pytest.MonkeyPat
         (PickupError("x"), "x"),
         (PickupError("x", "y"), "x\nHint: y"),
         (OSError(28, "No space left on device"), "No space left on device"),
+        (
+            ModuleNotFoundError("No module named 'psycopg2'", name="psycopg2"),
+            "No module named 'psycopg2'\nHint: install the Python package that has the module 'psycopg2'",
+        ),
         (OSError(2, "No such file or directory", "/a"), "No such file or directory: /a"),
         (OSError("odd"), "odd"),
         (KeyError("x"), "KeyError: 'x'"),

@@ -189,6 +189,21 @@ def test_keys_that_are_wrong_are_refused_in_a_sentence(distributed: S3Server) ->
     refused(target_at(distributed, user="nobody"), "InvalidAccessKeyId: ", "compare access_key_id")
 
 
+def test_a_missing_library_is_told_with_the_extra_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("obstore", "obstore.exceptions", "obstore.store"):
+        monkeypatch.setitem(sys.modules, name, None)
+    target = Target(Config(url="s3://a"))
+    for ask in (
+        target.listdir,
+        lambda: target.delete("a"),
+        lambda: put(target, "a", b"b"),
+        lambda: content(target, "a"),
+    ):
+        with pytest.raises(StoreError, match="the target object_store needs obstore, which is not installed") as caught:
+            ask()
+        assert caught.value.hint == "pip install 'pickup[objectstore]', or pip install obstore"
+
+
 def test_a_bucket_that_is_not_there_is_an_error_and_is_not_made(distributed: S3Server) -> None:
     """T34"""
     target = target_at(distributed, url="s3://another-one/web")
