@@ -14,7 +14,7 @@ run = $(VENV)/bin/python -m
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long test-packages test-pythons mutants lint docs dist bench clean
+.PHONY: help demo test test-dist test-long test-packages test-pythons mutants lint docs dist bench clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1:\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -23,7 +23,7 @@ demo: $(VENV)/.installed  ## back up, list, verify and restore something real, w
 	@PATH="$(abspath $(VENV))/bin:$$PATH" bash docs/demo/demo.sh
 
 test: $(VENV)/.installed-test test-packages  ## run the tests; PYTEST_ARGS="-k name" chooses some
-	$(run) pytest -n auto -m "not slow" $(PYTEST_ARGS)
+	$(run) pytest -n auto -m "not slow and not dist" $(PYTEST_ARGS)
 
 test-long: $(VENV)/.installed-test test-packages  ## run the tests that take minutes: 100,000 files, 2 GB, killed at every step
 	$(run) pytest -n auto -m slow --timeout=1200 $(PYTEST_ARGS)
@@ -39,6 +39,9 @@ test-pythons: $(VENV)/bin/python  ## run the tests that meet the library and the
 			PYTEST_ARGS='$(OTHER_PYTHON_TESTS) $(PYTEST_ARGS)' < /dev/null; \
 	done
 
+test-dist: $(VENV)/.installed-test dist  ## install the packages that make dist makes on every Python that is here, with pip and pipx, and use them
+	$(run) pytest -n auto -m dist --timeout=600 $(PYTEST_ARGS)
+
 mutants: $(VENV)/.installed-test test-packages  ## break each rule of the code once, and see the test that notices; MUTANTS="name ..." chooses some
 	$(run) tests.faults.mutants $(MUTANTS)
 
@@ -51,8 +54,10 @@ docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html,
 	$(run) sphinx -W --keep-going -q -b html docs docs/_build/html
 	$(run) sphinx -W --keep-going -q -b man docs docs/_build/man
 
-dist: docs  ## make a package to be installed, with man pages and examples, in dist
-	$(run) pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+dist: docs $(VENV)/.installed-dist  ## make packages to be installed in dist, with man pages and examples: the source, and a wheel of it
+	@rm -f pickup.egg-info/SOURCES.txt  # which would add what an earlier MANIFEST.in named
+	@output=$$($(run) build --outdir dist . 2>&1) || { echo "$$output" >&2; exit 1; }
+	@echo "In dist:" $$(ls dist)
 
 bench: $(VENV)/.installed-test test-packages  ## measure Pickup beside its peers, as ratios; BENCH_ARGS="files --scale 0.1" makes it short
 	$(run) benchmarks $(BENCH_ARGS)
@@ -67,8 +72,9 @@ clean:  ## remove what these targets made, but for the backups of the demo
 $(VENV)/.installed: extras =
 $(VENV)/.installed-test: extras = [test]
 $(VENV)/.installed-docs: extras = [docs]
+$(VENV)/.installed-dist: extras = [dist]
 
-$(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-docs: setup.py $(VENV)/bin/python
+$(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-docs $(VENV)/.installed-dist: setup.py $(VENV)/bin/python
 	@echo "Installing what Pickup needs into $(VENV)"
 	@$(run) pip install -qq --disable-pip-version-check --editable '.$(extras)'
 	@touch $@

@@ -37,6 +37,7 @@ setup(
     package_data={"pickup_core": ["config.py.example", "status_page.css"]},
     data_files=[
         ("share/doc/pickup/examples", [f"docs/examples/pickup.{kind}" for kind in ("cron", "service", "timer")]),
+        ("share/doc/pickup/how-to", sorted(str(page.relative_to(HERE)) for page in HERE.glob("docs/how-to/*.rst"))),
         ("share/man/man1", built("pickup.1")),
         ("share/man/man5", built("pickup-config.5")),
     ],
@@ -56,6 +57,7 @@ setup(
         "fast": ["isal>=1.6"],
         "notify": ["apprise>=1.9"],
         "objectstore": ["obstore>=0.8"],
+        "dist": ["build>=1.2"],
         "docs": ["furo>=2024.8.6", "sphinx>=8.1"],
         "test": [
             "aiosmtpd>=1.4.6",
@@ -83,6 +85,7 @@ setup(
         "Operating System :: POSIX",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
         "Topic :: System :: Archiving :: Backup",
     ],
 )

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from pickup_core import cli
+from pickup_core import __version__, cli
 from tests.builders import ROOT
 from tests.servers.running import not_for_this_user, required
+
+OURS = ("pickup_core", "generator_profiles", "target_profiles")
 
 
 def packaged(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -28,6 +30,19 @@ def packaged(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_the_examples_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     files = dict(packaged(monkeypatch)["data_files"])
     assert {ROOT / name for name in files["share/doc/pickup/examples"]} == set((ROOT / "docs/examples").iterdir())
+
+
+def test_the_how_to_pages_that_messages_name_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = dict(packaged(monkeypatch)["data_files"])
+    assert {ROOT / name for name in files["share/doc/pickup/how-to"]} == set((ROOT / "docs/how-to").glob("*.rst"))
+
+
+def test_the_version_stands_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert packaged(monkeypatch)["version"] == __version__
+    places = [ROOT / "setup.py", ROOT / "pyproject.toml", ROOT / "docs/conf.py", ROOT / "Makefile", ROOT / "README.rst"]
+    code = [path for folder in OURS for path in (ROOT / folder).glob("*.py")]
+    found = [path for path in (*places, *code) if __version__ in path.read_text(encoding="utf-8")]
+    assert found == [ROOT / "pickup_core/__init__.py"]
 
 
 def test_man_pages_are_installed_where_they_were_built(monkeypatch: pytest.MonkeyPatch) -> None:
