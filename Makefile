@@ -28,10 +28,10 @@ test: $(VENV)/.installed-test test-packages  ## run the tests; PYTEST_ARGS="-k n
 test-long: $(VENV)/.installed-test test-packages  ## run the tests that take minutes: 100,000 files, 2 GB, killed at every step
 	$(run) pytest -n auto -m slow --timeout=1200 $(PYTEST_ARGS)
 
-test-pythons: $(VENV)/bin/python  ## run the tests that meet the library and the system on the oldest and newest other Python that is here
+test-pythons: $(VENV)/bin/python  ## run the tests that meet the library and the system on the oldest other Python that is here; test-dist tries them all
 	@set -e; others=$$(for python in $(PYTHON) $(wildcard $(HOME)/.pyenv/versions/3.1?.*/bin/python); do \
 		if $(is_new_enough); then echo "$$("$$python" $(minor)) $$python"; fi; \
-	done | sort -V -u -k 1,1 | sed "/^$$($(VENV)/bin/python $(minor)) /d" | sed -n '1p;$$p' | uniq); \
+	done | sort -V -u -k 1,1 | sed "/^$$($(VENV)/bin/python $(minor)) /d" | sed -n 1p); \
 	echo "$$others" | while read -r version python; do \
 		[ "$$version" ] || continue; \
 		echo "Python $$version:"; \
