@@ -112,7 +112,7 @@ def _service_of(address: Secret, complaints: list[str]) -> "apprise.NotifyBase":
         import apprise
     except ImportError as error:
         what = f"needs the package apprise: {error}"
-        raise PickupError(what, hint="pip install 'pickup[notify]', or pip install apprise") from None
+        raise PickupError(what, hint="pip install apprise, where Pickup is installed") from None
     service = apprise.Apprise.instantiate(address.reveal())
     if service is None:
         why = "; ".join(complaints) or "apprise cannot read the address"

@@ -258,7 +258,7 @@ def _library() -> Any:
         import obstore
     except ImportError:
         what = "the target object_store needs obstore, which is not installed"
-        raise StoreError(what, hint="pip install 'pickup[objectstore]', or pip install obstore") from None
+        raise StoreError(what, hint="pip install obstore, where Pickup is installed") from None
     return obstore
 
 

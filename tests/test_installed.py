@@ -141,12 +141,12 @@ def test_a_wheel_works_on_each_python(folder: Path, minor: int) -> None:
 
 
 LACKING = {
-    "notify": ({"head": 'NOTIFY = ["json://localhost/a"]'}, "pip install 'pickup[notify]', or pip install apprise"),
+    "notify": ({"head": 'NOTIFY = ["json://localhost/a"]'}, "pip install apprise, where Pickup is installed"),
     "objectstore": (
         {
             "targets": '[dict(name="s3", profile="object_store", config=dict(url="s3://a", endpoint="http://localhost:9"))]'
         },
-        "pip install 'pickup[objectstore]', or pip install obstore",
+        "pip install obstore, where Pickup is installed",
     ),
 }
 
