@@ -17,7 +17,7 @@ from tests.servers.smtpd import hanging, smtpd, talking
 from tests.servers.web import web
 
 FAILED = Notice(
-    "failure", frozenset({"failure"}), "web01: <b>*failed*</b>", "a <i>short</i> text\nERROR: x", "a long one\n"
+    "failure", frozenset({"failure"}), "web01: <b>*failed*</b>", "a <i>short</i> text\nERROR: x", "a long one\n", "all"
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # which apprise imports
@@ -61,7 +61,7 @@ def test_who_is_told_of_what() -> None:
         ({"success", "recovery"}, [True, True]),
         ({"test"}, [False, False]),
     ):
-        notice = Notice("test", frozenset(occasions), "", "", "")  # type: ignore[arg-type]
+        notice = Notice("test", frozenset(occasions), "", "", "", "")  # type: ignore[arg-type]
         assert [both.wants(notice), one.wants(notice)] == expected
 
 
