@@ -7,7 +7,8 @@ TEST_PACKAGES = acl age attr cron fish git man-db mariadb-server openssh-client 
 	strace systemd vsftpd zsh zstd
 OTHER_PYTHON_TESTS = $(addprefix tests/,end_to_end/test_main_line.py $(addprefix test_,$(addsuffix .py, archive artefact \
 	child config detours entries find generator_command generator_folder generator_mysql generator_postgres \
-	generator_sqlite manifest members merge process restore spool streams tame target_folder)))
+	generator_sqlite manifest members merge process restore siblings spool streams tame \
+	target_folder)))
 PYTEST_ARGS =
 
 run = $(VENV)/bin/python -m

@@ -21,7 +21,7 @@ The config, and what stands in it:
     services      whom NOTIFY names: apprise, or mail       mail          what is said of it there
     heartbeat     what HEARTBEAT_URL names                  addresses     those that nobody may see
     first_config  what init writes                          python2       what only Python 2 can read
-    old_spellings what the script of 2010 called otherwise
+    old_spellings what the script of 2010 called otherwise  siblings      the modules beside it that it imports
 
 A run. `run` is the straight line: generate, then deliver, which publishes and prunes at each target:
 

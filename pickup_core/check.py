@@ -28,7 +28,7 @@ from pickup_core.run import RunWish, draft_of, warn_of_room
 from pickup_core.staging import Staging
 from pickup_core.store import DryRun, Store
 from pickup_core.streams import Compressed
-from pickup_core.wording import counted, in_words
+from pickup_core.wording import counted, in_words, names_in_words
 
 log = logging.getLogger("pickup.check")
 
@@ -41,6 +41,8 @@ def check(config: Config, report: Report, sends: bool = False) -> None:
     """
     assert config.job is not None
     log.info("job %s, config %s", config.job, config.path)
+    if config.masked_modules:
+        log.info("  it imports %s", names_in_words(list(config.masked_modules)))
     if config.version < CONFIG_VERSION:
         log.info("note: the config is written for version %s, this Pickup reads %s too", config.version, CONFIG_VERSION)
     try:

@@ -33,6 +33,7 @@ from pickup_core.python2 import name_of_now, old_lines
 from pickup_core.room import Reserve
 from pickup_core.secret import redact
 from pickup_core.services import Service, services_of
+from pickup_core.siblings import Siblings
 from pickup_core.streams import Compression
 from pickup_core.trust import read_trusted
 from pickup_core.wording import names_in_words
@@ -103,7 +104,8 @@ class _Settings(Options):
 
 @dataclass(frozen=True)
 class Config:
-    """A config that was checked. `masked_text` is its source without secrets; `job` is None where none can be told.
+    """A config that was checked. `masked_text` is its source without secrets, and `masked_modules` that of each module
+    beside it that it imports, by its path from there; `job` is None where none can be told.
 
     `recipients` are those who can open what is backed up; nothing is encrypted where there are none.
     With `streams` no file of a backup goes through the staging area, which then is where generators have their folders.
@@ -114,6 +116,7 @@ class Config:
     path: Path
     named: frozenset[str]
     masked_text: str
+    masked_modules: Mapping[str, str]
     version: tuple[int, int]
     job: str | None
     generators: tuple[GeneratorEntry, ...]
@@ -170,9 +173,10 @@ def load_config(path: Path, generators: bool = True) -> Config:
     source, status = read_trusted(path)
     with contextlib.suppress(SyntaxError, ValueError):  # which are told when it is run; the latter is for a NUL
         masked_source(source)  # so that no message of what goes wrong meanwhile shows a secret
+    siblings = Siblings(path.parent)
     differences: list[str] = []
     lists = ("GENERATORS", "TARGETS") if generators else ("TARGETS",)
-    names = modern_names(_executed(path, source), lists, path.parent, differences)
+    names = modern_names(_executed(path, source, siblings), lists, path.parent, differences)
     problems: list[str] = []
     version = _version(names, problems, is_old=bool(differences))
     problems += differences
@@ -184,9 +188,11 @@ def load_config(path: Path, generators: bool = True) -> Config:
     told: list[str] = problems if generators else []  # what is not told needs no address, but has to be masked
     services = services_of(settings.NOTIFY, path.parent, told) if settings else ()
     heartbeat = heartbeat_of(settings.HEARTBEAT_URL, told) if settings else None
-    masked = masked_source(source)
-    if status.st_mode & 0o004 and masked != source:
-        problems.append(f"{path} holds a secret and can be read by everybody. Hint: chmod 600 {shlex.quote(str(path))}")
+    masked = _masked(path, source, bool(status.st_mode & 0o004), problems)
+    modules = {
+        str(file.path.relative_to(path.parent)): _masked(file.path, file.source, file.is_public, problems)
+        for file in siblings.files
+    }
     recipients: tuple[Recipient, ...] = ()
     if settings and generators and settings.STAGING_AREA is None:
         what = "needs the whole backup in a folder, and STAGING_AREA = None makes none. Hint: name a STAGING_AREA"
@@ -198,11 +204,13 @@ def load_config(path: Path, generators: bool = True) -> Config:
         problems.append(f"JOB is missing, and the host name {socket.gethostname()!r} is no name to file backups under")
     if problems or settings is None:
         more = f"; {PAGE} shows how a config of the script of 2010 is written now" if differences else ""
+        more += f", or what it imports: {names_in_words(list(modules))}" if modules else ""
         raise ConfigError(*(f"{path.name}: {problem}" for problem in problems), hint=f"mend {path}{more}")
     return Config(
         path=path,
         named=frozenset(given),
         masked_text=masked,
+        masked_modules=modules,
         version=version,
         job=job,
         generators=tuple(produced),
@@ -241,22 +249,31 @@ def _recipients(given: Mapping[str, Any], folder: Path, problems: list[str]) -> 
     return ()
 
 
-def _executed(path: Path, source: str) -> dict[str, Any]:
+def _masked(path: Path, source: str, is_public: bool, problems: list[str]) -> str:
+    """Give the source of a file without its secrets; one that everybody may read must have none."""
+    masked = masked_source(source)
+    if is_public and masked != source:
+        problems.append(f"{path} holds a secret and can be read by everybody. Hint: chmod 600 {shlex.quote(str(path))}")
+    return masked
+
+
+def _executed(path: Path, source: str, siblings: Siblings) -> dict[str, Any]:
     """Run the config under a private module name, for at most 30 seconds, and give its names."""
     module = ModuleType("pickup_config")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
     try:
         with _time_limit(_LOAD_SECONDS):
-            exec(compile(source, str(path), "exec"), vars(module))  # noqa: S102 - the config is code; its file was checked
+            siblings.run(path, source, module)
     except (KeyboardInterrupt, Stopped):
         raise
     except PickupError as error:
-        raise ConfigError(f"{path.name}{_line_in(path, error)}: {error.message}", hint=error.hint) from error
+        raise ConfigError(f"{_place_of(error, path, siblings)[0]}: {error.message}", hint=error.hint) from error
     except SyntaxError as error:
         if error.filename not in (None, str(path)):
             what = f"{error.filename}, line {error.lineno}: {error.msg}"
-            raise ConfigError(f"{path.name}{_line_in(path, error)}: {what}", hint=f"mend {error.filename}") from error
+            place, _ = _place_of(error, path, siblings)
+            raise ConfigError(f"{place}: {what}", hint=f"mend {error.filename}") from error
         if old := old_lines(source):
             told = [f"{path.name}, line {names_in_words(list(map(str, at)))}: {what}" for what, at in old.items()]
             what = f"{path.name} is written in Python 2, and this is Python 3, which reads no more of it"
@@ -266,7 +283,8 @@ def _executed(path: Path, source: str) -> dict[str, Any]:
     except BaseException as error:  # SystemExit too: a config that ends the process would end the backup silently
         what = redact(f"{type(error).__name__}: {error}")
         what += f", which is Python 2; Python 3 has {now}" if (now := name_of_now(error)) else ""
-        raise ConfigError(f"{path.name}{_line_in(path, error)}: {what}", hint=f"mend {path}") from error
+        place, file = _place_of(error, path, siblings)
+        raise ConfigError(f"{place}: {what}", hint=f"mend {file}") from error
     return vars(module)
 
 
@@ -287,9 +305,14 @@ def _time_limit(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _line_in(path: Path, error: BaseException) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f", line {frames[-1].lineno}" if frames else ""
+def _place_of(error: BaseException, path: Path, siblings: Siblings) -> tuple[str, Path]:
+    """Give the file that an error comes from, the config or one beside it: its name with the line, and its path."""
+    known = {str(path), *(str(file.path) for file in siblings.files)}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in known]
+    if not frames:
+        return path.name, path
+    file = Path(frames[-1].filename)
+    return f"{os.path.relpath(file, path.parent)}, line {frames[-1].lineno}", file
 
 
 def _raw_generators(names: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pickup_core import __version__
+from pickup_core.artefact import stored_name
 from pickup_core.catalogue import MARK_FILE
 from pickup_core.config import Config
 from pickup_core.delivery import Delivery, Staged, Streamed
@@ -163,7 +164,10 @@ def _completed(delivery: Delivery, records: Sequence[EntryRecord]) -> Manifest:
     notes = {entry.profile: getattr(entry.module, "RESTORE", "") for entry in config.generators}
     mark = mark_text(manifest.job, manifest.id)
     others = [_described(MARK_FILE, mark)]
-    for name, text in (("pickup/config.py", config.masked_text), ("RESTORE.txt", restore_text(manifest, notes))):
+    texts = {"pickup/config.py": config.masked_text, "RESTORE.txt": restore_text(manifest, notes)}
+    for name, text in config.masked_modules.items():
+        texts["/".join(["pickup/imported", *map(stored_name, name.split("/"))])] = text
+    for name, text in texts.items():
         others.append(_written(delivery, name, text.encode("utf-8", "surrogateescape")))
     others.append(_written(delivery, "SHA256SUMS", checksums([*manifest.files, *others]).encode()))
     return replace(manifest, others=tuple(others))
