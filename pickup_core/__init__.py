@@ -46,7 +46,7 @@ Which backups there are, and reading them:
     loose         a folder that was copied by hand          verify        compares a backup with its manifest
     find          searches the lists of contents            status        how old the newest complete one is
     nights        what a place had when, by its history     status_page   the same as a page, with curves
-    drawings      calendars and curves, as SVG
+    drawings      calendars and curves, as SVG              writers       which machine makes those of a job
 
 Bringing them back. `restore` fetches and unpacks into a `spool`, then `merge` moves it into place:
 
@@ -61,7 +61,8 @@ The command line:
     commands      what each command does                    check         check and dry run
     reading       list, find, verify                        logs          where messages go
     restoring     restore                                   copying       copy
-    watching      status                                    screen        shows progress, on a terminal
+    watching      status                                    pruning       prune
+    deleting      delete                                    screen        shows progress, on a terminal
     meter         a line of it                              terminal      what one is, and its colours
     scheduling    schedule                                  schedule      what is started, and when; a crontab
     units         the same for systemd                      completion    what completes it in a shell

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pickup_core.catalogue import Catalogue
 from pickup_core.config import CONFIG_VERSION, Config
-from pickup_core.delivery import tell_pruned
+from pickup_core.delivery import tell_cleared, tell_pruned
 from pickup_core.encryption import encrypt
 from pickup_core.entries import GeneratorEntry, TargetEntry, chosen
 from pickup_core.errors import LockedError, NoRootError, PickupError, StoreError
@@ -29,6 +29,7 @@ from pickup_core.staging import Staging
 from pickup_core.store import DryRun, Store
 from pickup_core.streams import Compressed
 from pickup_core.wording import counted, in_words, names_in_words
+from pickup_core.writers import another_writer
 
 log = logging.getLogger("pickup.check")
 
@@ -118,11 +119,12 @@ def _rehearse(target: TargetEntry, store: Store, config: Config, manifest: Manif
     log.info("%s: holds %s; would store %s/%s", target.label, counted(len(there), "backup"), manifest.job, manifest.id)
     policy = target.keys.retention
     if policy:
-        for name in clear_leftovers(catalogue, manifest.job, manifest.started)[0]:
-            log.info("%s: would remove %s, left by an upload that broke off", target.label, name)
+        tell_cleared(target, clear_leftovers(catalogue, manifest.job, manifest.started), report, dry=True)
         labels = [entry.label for entry in config.generators]
         pruned = prune(catalogue, manifest.job, policy, labels, manifest.started, manifest.machine, upcoming=manifest)
         tell_pruned(target, policy, pruned, report, logging.INFO, dry=True)
+    elif other := another_writer(there, manifest.machine):
+        report.warn(target.where, other)
 
 
 def _ask(entry: GeneratorEntry, report: Report) -> None:

@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=description, parents=[everywhere], allow_abbrev=False)
 
     for add in (_add_run, _add_check, _add_list, _add_status, _add_find, _add_verify, _add_restore, _add_copy,
-                _add_prune, _add_keep, _add_profiles, _add_init, _add_schedule, _add_keygen,
+                _add_prune, _add_delete, _add_keep, _add_profiles, _add_init, _add_schedule, _add_keygen,
                 _add_completion):  # fmt: skip
         add(command)
     commands.choices["completion"].set_defaults(parser=root)  # which it tells of
@@ -204,10 +204,22 @@ def _add_prune(command: _Command) -> None:
     prune = command("prune", "delete the backups that the retention policy does not keep")
     _add_target(prune, several=True)
     _add_job(prune)
+    prune.add_argument("--all-jobs", action="store_true", help="prune the backups of every job that a target holds")
     text = "delete nothing, show what would be deleted and why"
     prune.add_argument("-n", "--dry-run", action="store_true", help=text)
     text = "even if an age rule deletes more than half of the backups, or another machine made some of them"
     prune.add_argument("--prune-anyway", action="store_true", help=text)
+
+
+def _add_delete(command: _Command) -> None:
+    delete = command("delete", "delete one backup, whatever retention says")
+    delete.add_argument("backup", metavar="BACKUP", help="the whole name of the backup")
+    _add_target(delete, several=True)
+    _add_job(delete)
+    delete.add_argument("-n", "--dry-run", action="store_true", help="delete nothing, show what would be deleted")
+    delete.add_argument("--even-kept", action="store_true", help="also where somebody has said that it be kept")
+    text = "even if nothing else holds a copy of all that it holds"
+    delete.add_argument("--even-last", action="store_true", help=text)
 
 
 def _add_keep(command: _Command) -> None:

@@ -1,6 +1,7 @@
 """What each command does: load what it needs, call the module that does the work, show what came of it.
 
-The commands that read backups are in `reading`, `restoring`, `copying` and `watching`.
+The commands that read backups are in `reading`, `restoring`, `copying` and `watching`, those that delete some in
+`pruning` and `deleting`.
 """
 
 import argparse
@@ -17,23 +18,22 @@ from pickup_core.catalogue import LATEST, LONGEST_REASON, Catalogue, read_small
 from pickup_core.completion import completion_command
 from pickup_core.config import Config, default_config_path, find_config, load_config
 from pickup_core.copying import copy_command
-from pickup_core.delivery import tell_pruned
+from pickup_core.deleting import delete_command
 from pickup_core.encryption import make_identity
-from pickup_core.entries import TargetEntry, chosen
+from pickup_core.entries import TargetEntry
 from pickup_core.errors import ConfigError, ExitCode, UsageError
 from pickup_core.first_config import first_config
-from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.memory import Memory
 from pickup_core.notify import told
 from pickup_core.profiles import KINDS, manual_text, manuals_of
-from pickup_core.prune import prune
+from pickup_core.pruning import prune_command
 from pickup_core.reading import find_command, list_command, verify_command
 from pickup_core.restoring import restore_command
-from pickup_core.run import RunWish, machine_digest, run
+from pickup_core.run import RunWish, run
 from pickup_core.scheduling import schedule_command
 from pickup_core.session import Session, job_of, print_table
-from pickup_core.store import DryRun, Store
+from pickup_core.store import Store
 from pickup_core.terminal import obeys
 from pickup_core.trust import make_file, make_folder
 from pickup_core.watching import status_command
@@ -81,36 +81,6 @@ def _check(session: Session) -> None:
     from pickup_core.check import check
 
     check(session.config(), session.report, session.options.notify)
-
-
-def _prune(session: Session) -> None:
-    options, config = session.options, session.config()
-    job = job_of(options.job or config.job, "--job, or JOB in the config")
-    is_own = job == config.job
-    policies = [target for target in chosen(config.targets, options.target) if target.keys.retention]
-    if not policies:
-        raise UsageError(
-            "no target has a retention policy, so nothing is ever deleted", hint="retention=dict(daily=7, weekly=4)"
-        )
-    now = datetime.now(timezone.utc)
-    with contextlib.nullcontext() if options.dry_run else job_lock(config.state_folder, job, now):
-        for target in policies:
-            store, policy = target.store(), target.keys.retention
-            memory = Memory(config.state_folder, is_frozen=options.dry_run)
-            catalogue = Catalogue(target.name, DryRun(store) if options.dry_run else store, memory)
-            with session.report.attempt(target.where), store:
-                labels = [entry.label for entry in config.generators] if is_own else None
-                machine = machine_digest() if is_own else None
-                assert policy is not None
-                pruned = prune(catalogue, job, policy, labels, now, machine, options.prune_anyway)
-                if not pruned.decisions:
-                    log.info("%s: holds no finished backup of job %s", target.label, job)
-                tell_pruned(target, policy, pruned, session.report, logging.INFO, options.dry_run)
-                if not options.dry_run:
-                    history = History(config.state_folder, job)
-                    history.add("prune", target=target.name, deleted=pruned.deleted)
-                    for name in pruned.strange if options.prune_anyway else ():
-                        history.add("adopted", backup=name)
 
 
 def _keep(session: Session) -> None:
@@ -228,7 +198,8 @@ _COMMANDS: dict[str, Callable[[Session], None]] = {
     "verify": verify_command,
     "restore": restore_command,
     "copy": copy_command,
-    "prune": _prune,
+    "prune": prune_command,
+    "delete": delete_command,
     "keep": _keep,
     "profiles": _profiles,
     "init": _init,

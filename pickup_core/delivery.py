@@ -35,6 +35,7 @@ from pickup_core.staging import Staging
 from pickup_core.store import Store
 from pickup_core.together import beside, together
 from pickup_core.wording import in_words, names_in_words
+from pickup_core.writers import another_writer
 
 log = logging.getLogger("pickup.delivery")
 
@@ -96,10 +97,12 @@ class Delivery(ABC):
             policy, job, name = target.keys.retention, self.draft.job, self.draft.id
             if not self._history.knows_place(store.place):
                 store.create_root()
-            store.listdir()  # where that fails, nothing else is tried
             if policy:
+                store.listdir()  # where that fails, nothing else is tried
                 with self.report.attempt(f"{target.where}: clearing leftovers"):
                     self._clear(target, catalogue)
+            elif other := another_writer(catalogue.backups(job), self.draft.machine):  # else prune says it
+                self.report.warn(target.where, other)
             publish(store, job, name, mark_text(job, name), put, target.keys.read_back)
             self._places[target.name] = store.place
             if self.keep is not None:
@@ -132,11 +135,7 @@ class Delivery(ABC):
         }
 
     def _clear(self, target: TargetEntry, catalogue: Catalogue) -> None:
-        cleared, warnings = clear_leftovers(catalogue, self.draft.job, self.draft.started)
-        for name in cleared:
-            log.info("%s: removed %s, left by an upload that broke off", target.label, name)
-        for sentence in warnings:
-            self.report.warn(target.where, sentence)
+        tell_cleared(target, clear_leftovers(catalogue, self.draft.job, self.draft.started), self.report)
 
     def _prune(self, target: TargetEntry, catalogue: Catalogue, policy: Policy) -> None:
         labels, now = [entry.label for entry in self.config.generators], datetime.now(timezone.utc)
@@ -218,6 +217,16 @@ class Streamed(Delivery):
             channel.close()
         for sentence in channel.remains:
             self.report.warn(target.where, sentence)
+
+
+def tell_cleared(target: TargetEntry, found: tuple[list[str], list[str]], report: Report, dry: bool = False) -> None:
+    """Report what `clear_leftovers` gave: what it deleted, or in a `dry` run would have, and what it could not."""
+    cleared, warnings = found
+    for name in cleared:
+        word = "would remove" if dry else "removed"
+        log.info("%s: %s %s, left by an upload that broke off", target.label, word, name)
+    for sentence in warnings:
+        report.warn(target.where, sentence)
 
 
 def tell_pruned(

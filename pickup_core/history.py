@@ -1,5 +1,5 @@
-"""The history: one line of JSON per run, copy, verify, restore and prune, in the state folder, and one for each start
-of a run, so that a run which was killed is told too, and its name not used again.
+"""The history: one line of JSON per run, copy, verify, restore, prune and delete, in the state folder, and one for each
+start of a run, so that a run which was killed is told too, and its name not used again.
 
 Estimates, the first run's right to make a target's root, and the digests that show an exchanged manifest all come from
 here. Losing it loses no backup.

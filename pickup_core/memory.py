@@ -57,11 +57,12 @@ class Memory:
 
     def misses(self, job: str, backup: str) -> bool:
         """Tell whether the history here goes back to before this backup's time, but knows of no run that began it."""
-        if job not in self._begun:
-            names = History(self._state_folder, job).begun()
-            self._begun[job] = min(names, default=None), names
-        first, begun = self._begun[job]
+        first, begun = self._begun_of(job)
         return first is not None and backup > first and backup not in begun
+
+    def began(self, job: str, backup: str) -> bool:
+        """Tell whether a run here began this backup."""
+        return backup in self._begun_of(job)[1]
 
     def get(self, place: str, path: str, size: int) -> bytes | None:
         """Give a manifest's bytes where they were read before and have the size that the listing tells."""
@@ -111,6 +112,13 @@ class Memory:
             if gone:
                 with replacing(home / _SUMMARIES) as file:
                     file.writelines(_line(name, each) for name, each in known.items())
+
+    def _begun_of(self, job: str) -> tuple[str | None, set[str]]:
+        """Give the first of the backups that runs here began, and all of them."""
+        if job not in self._begun:
+            names = History(self._state_folder, job).begun()
+            self._begun[job] = min(names, default=None), names
+        return self._begun[job]
 
     def _known_of(self, place: str, job: str) -> dict[str, _Known]:
         """Give what is remembered of the manifests of a job at a place, by their names."""

@@ -15,6 +15,8 @@ from pickup_core.manifest import Manifest, Summary, started_at
 from pickup_core.publish import is_mark_of, mark_text
 from pickup_core.retention import Decision, Holding, Policy, decide, deletes_too_much
 from pickup_core.store import Store
+from pickup_core.wording import local_time
+from pickup_core.writers import HINT
 
 _LEFTOVER_AGE = timedelta(days=1)
 _TAKEOVER_TIME = timedelta(days=7)
@@ -125,8 +127,9 @@ def _objection(
     """Say why nothing should be deleted for now, None where nothing speaks against it."""
     if machine and (other := _other_machine(present, machine)):
         return (
-            f"{other} writes backups of job {job} too: nothing is pruned. Hint: give each machine its own "
-            "JOB; where this machine replaces that one, pickup.py prune --prune-anyway"
+            f"{other.summary.host} writes backups of job {job} too, the last of them {other.id} of "
+            f"{local_time(other.started)}: nothing is pruned. Hint: {HINT}; where this machine replaces that one, "
+            "pickup.py prune --prune-anyway"
         )
     if deletes_too_much(decisions, policy):
         count = sum(not decision.keep for decision in decisions)
@@ -146,7 +149,7 @@ def clear_leftovers(catalogue: Catalogue, job: str, now: datetime) -> tuple[list
     for backup in catalogue.backups(job):
         if backup.status == "unfinished" and now - backup.started > _LEFTOVER_AGE and not backup.is_kept:
             with _failure_noted(f"{backup.folder} was left unfinished and could not be deleted", warnings):
-                if _is_ours(catalogue.store, backup):
+                if is_ours(catalogue.store, backup):
                     delete_backup(backup)
                     cleared.append(backup.folder)
     for item in catalogue.store.listdir(job):
@@ -169,10 +172,14 @@ def _failure_noted(what: str, warnings: list[str]) -> Iterator[None]:
 
 
 def delete_backup(backup: Backup) -> None:
-    """Delete a backup: its manifest first, its mark last, so that what an interruption leaves is known as ours."""
+    """Delete a backup: its manifest first, its mark last, so that what an interruption leaves is known as ours, and is
+    not kept for ever.
+    """
     store = backup.catalogue.store
     if backup.marker:
         store.delete(backup.manifest_path)
+    if backup.is_kept:
+        store.delete(f"{backup.folder}.keep")
     for item in store.listdir(backup.folder):
         if "/" in item.name or item.name in (".", ".."):
             raise StoreError(f"{backup.folder} is listed with a name that leads out of it: {item.name!r}")
@@ -181,7 +188,7 @@ def delete_backup(backup: Backup) -> None:
     store.delete(backup.folder)
 
 
-def _is_ours(store: Store, backup: Backup) -> bool:
+def is_ours(store: Store, backup: Backup) -> bool:
     """Tell whether an unfinished backup bears our mark, or holds nothing beside the beginning of one. A power cut may
     leave zeros in place of its end.
     """
@@ -193,8 +200,8 @@ def _is_ours(store: Store, backup: Backup) -> bool:
     return is_mark_of(mark, backup.job, backup.id) or (is_beginning and not others)
 
 
-def _other_machine(present: Sequence[_Present], machine: str) -> str | None:
-    """Give the host name of another machine that writes this job's backups too, or None.
+def _other_machine(present: Sequence[_Present], machine: str) -> _Present | None:
+    """Give the newest backup of another machine that writes this job's backups too, or None.
 
     Its newest backup is later than one of this machine's, or less than a week older than the newest of all. So a
     machine that was set up anew in place of another one prunes nothing for a week, and then goes on.
@@ -206,4 +213,4 @@ def _other_machine(present: Sequence[_Present], machine: str) -> str | None:
     oldest_own = min((each.started for each in present if each.summary.machine == machine), default=None)
     newest = max(each.started for each in present)
     alternate = oldest_own is not None and newest_other.started > oldest_own
-    return newest_other.summary.host if alternate or newest - newest_other.started < _TAKEOVER_TIME else None
+    return newest_other if alternate or newest - newest_other.started < _TAKEOVER_TIME else None

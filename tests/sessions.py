@@ -11,13 +11,14 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from pickup_core.catalogue import Catalogue
 from pickup_core.cli import parser
 from pickup_core.commands import carry_out
 from pickup_core.manifest import encode
 from target_profiles.folder import Config as FolderConfig
 from target_profiles.folder import Target
 from tests.builders import LOCAL, config_text, write_config
-from tests.places import JOB, Made, make_backup, store_backup
+from tests.places import JOB, Made, make_backup, store_backup, store_nights
 
 LONG_AGO = datetime(2025, 3, 1, 2, 15, tzinfo=timezone.utc)
 LABEL = "command/system"
@@ -70,6 +71,26 @@ def carried_out(folder: Path, *words: object, needs_config: bool = True) -> Done
     with own_logging(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = carry_out(options)
     return Done(status, out.getvalue(), err.getvalue())
+
+
+def configure(home: Path, *names: str, retention: str = "None") -> None:
+    """Write a config with a target for each name."""
+    entry = 'dict(name="{0}", profile="folder", config=dict(path="{0}"), retention={1})'
+    write_config(home, config_text(LOCAL, targets=f"[{', '.join(entry.format(name, retention) for name in names)}]"))
+
+
+def stored(home: Path, target: str, count: int = 1, first: datetime = LONG_AGO, **facts: Any) -> list[str]:
+    """Store a backup a night in a target's folder; give their names, the oldest first."""
+    with Target(FolderConfig(path=home / target)) as store:
+        store.create_root()
+        nights = store_nights(store, home / f"nights-{target}-{first:%m%d}", count, first, **facts)
+    return [night.manifest.id for night in nights]
+
+
+def there(home: Path, target: str, job: str = JOB) -> list[str]:
+    """Give the finished backups at a target, the oldest first."""
+    backups = Catalogue(target, Target(FolderConfig(path=home / target))).backups(job)
+    return sorted(backup.id for backup in backups if backup.is_finished)
 
 
 def home_with_two_targets(tmp_path: Path) -> Path:

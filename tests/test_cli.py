@@ -21,8 +21,8 @@ from pickup_core.cli import _duration, _moment, _with_command, parser
 from pickup_core.errors import ExitCode
 from tests.builders import ROOT, plain_locale, python
 
-COMMANDS = ["run", "check", "list", "status", "find", "verify", "restore", "copy", "prune", "keep", "profiles", "init",
-            "schedule", "keygen", "completion"]  # fmt: skip
+COMMANDS = ["run", "check", "list", "status", "find", "verify", "restore", "copy", "prune", "delete", "keep", "profiles",
+            "init", "schedule", "keygen", "completion"]  # fmt: skip
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
@@ -96,7 +96,7 @@ def test_the_default_command_is_put_in_at_most_once_and_nothing_is_lost(argument
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_taken_as_it_is(command: str) -> None:
-    words = {"find": ["x"], "restore": ["--to", "x"], "copy": ["--to", "x"], "keep": ["x", "why"], "keygen": ["x"],
+    words = {"find": ["x"], "restore": ["--to", "x"], "copy": ["--to", "x"], "delete": ["x"], "keep": ["x", "why"], "keygen": ["x"],
              "completion": ["bash"]}  # fmt: skip
     required = words.get(command, [])
     assert parsed(command, *required).command == command
@@ -136,6 +136,10 @@ def test_the_others_take_their_options() -> None:
     assert (options.all_jobs, options.json, options.max_age, options.html) == (True, True, 93_600.0, Path("x"))
     assert (parsed("status").max_age, parsed("status").html) == (None, None)
     assert parsed("find", "*.txt", "--json").pattern == "*.txt"
+    assert parsed("prune", "--all-jobs").all_jobs
+    options = parsed("delete", "x", "-n", "--even-kept", "--even-last", "--target", "a", "--target", "b", "--job", "z")
+    assert (options.backup, options.dry_run, options.target, options.job) == ("x", True, ["a", "b"], "z")
+    assert (options.even_kept, options.even_last) == (True, True)
     assert parsed("prune", "-n", "--prune-anyway", "--target", "a", "--target", "b").target == ["a", "b"]
     assert parsed("keep", "2026", "audit").reason == "audit"
     assert parsed("keep", "2026", "--release").release

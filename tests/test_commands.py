@@ -1,47 +1,20 @@
-"""The commands that write but are no run: keep, prune, init; and profiles, which shows what there is."""
+"""The commands that write but are no run: keep, init; and profiles, which shows what there is."""
 
 import os
 import re
 import socket
 import stat
 import sys
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pickup_core.catalogue import Catalogue
-from pickup_core.errors import ConfigError, LockedError, UsageError
-from pickup_core.history import History
-from pickup_core.lock import job_lock
-from target_profiles.folder import Config as FolderConfig
-from target_profiles.folder import Target
+from pickup_core.errors import ConfigError, UsageError
 from tests.builders import LOCAL, config_text, write_config
-from tests.places import JOB, store_nights
-from tests.sessions import LONG_AGO, carried_out
+from tests.places import JOB
+from tests.sessions import LONG_AGO, carried_out, configure, stored
 from tests.stored import nothing_changes
-
-
-def configure(home: Path, *names: str, retention: str = "None") -> None:
-    """Write a config with a target for each name."""
-    entry = 'dict(name="{0}", profile="folder", config=dict(path="{0}"), retention={1})'
-    write_config(home, config_text(LOCAL, targets=f"[{', '.join(entry.format(name, retention) for name in names)}]"))
-
-
-def stored(home: Path, target: str, count: int = 1, first: datetime = LONG_AGO, **facts: Any) -> list[str]:
-    """Store a backup a night in a target's folder; give their names, the oldest first."""
-    with Target(FolderConfig(path=home / target)) as store:
-        store.create_root()
-        nights = store_nights(store, home / f"nights-{target}-{first:%m%d}", count, first, **facts)
-    return [night.manifest.id for night in nights]
-
-
-def there(home: Path, target: str, job: str = JOB) -> list[str]:
-    """Give the finished backups at a target, the oldest first."""
-    backups = Catalogue(target, Target(FolderConfig(path=home / target))).backups(job)
-    return sorted(backup.id for backup in backups if backup.is_finished)
-
 
 # Keep
 
@@ -112,55 +85,6 @@ def test_keep_takes_a_reason_or_its_release(tmp_path: Path, words: list[str]) ->
     configure(tmp_path, "one")
     with pytest.raises(UsageError, match="keep takes a REASON, or --release"):
         carried_out(tmp_path, "keep", *words)
-
-
-# Prune
-
-
-OTHER = {"job": "db02", "machine": "f" * 16, "contents": {"postgres/main": b"1", "folder/srv": b"2"}}
-
-
-def test_another_machines_job_is_pruned_by_what_its_own_manifests_hold(tmp_path: Path) -> None:
-    """R18, R19: the entries of this config are none of its own; nor is its history."""
-    configure(tmp_path, "one", retention="dict(last=2)")
-    nights = stored(tmp_path, "one", 4, **OTHER)
-    mine = stored(tmp_path, "one", 4, LONG_AGO + timedelta(days=40), machine="e" * 16)
-    done = carried_out(tmp_path, "prune", "--job", "db02")
-    assert (done.status, done.err) == (0, "")
-    assert there(tmp_path, "one", "db02") == nights[2:]
-    assert there(tmp_path, "one") == mine
-    [record] = History(tmp_path / "state", "db02").records("prune")
-    assert (record["target"], record["deleted"]) == ("one", nights[1::-1])
-    assert list(History(tmp_path / "state", JOB).records("prune")) == []
-
-
-def test_a_prune_that_shows_what_it_would_do_writes_nothing_and_waits_for_nobody(tmp_path: Path) -> None:
-    """R17, C6."""
-    configure(tmp_path, "one", retention="dict(last=1)")
-    nights = stored(tmp_path, "one", 3, **OTHER)
-    with job_lock(tmp_path / "state", "db02", LONG_AGO):
-        with nothing_changes(tmp_path):
-            shown = carried_out(tmp_path, "prune", "--job", "db02", "--dry-run").out
-        with pytest.raises(LockedError):
-            carried_out(tmp_path, "prune", "--job", "db02")
-    assert there(tmp_path, "one", "db02") == nights
-    assert carried_out(tmp_path, "prune", "--job", "db02").out == shown.replace("would delete", "deleted")
-    assert there(tmp_path, "one", "db02") == nights[2:]
-
-
-def test_one_target_that_cannot_be_pruned_costs_itself(tmp_path: Path) -> None:
-    configure(tmp_path, "one", "two", retention="dict(last=1)")
-    nights = stored(tmp_path, "two", 2, **OTHER)
-    done = carried_out(tmp_path, "prune", "--job", "db02")
-    assert (done.status, there(tmp_path, "two", "db02")) == (2, nights[1:])
-    assert "TARGETS[0] 'one' (folder): " in done.err
-    assert [each["target"] for each in History(tmp_path / "state", "db02").records("prune")] == ["two"]
-
-
-def test_where_nothing_has_retention_there_is_nothing_to_prune(tmp_path: Path) -> None:
-    configure(tmp_path, "one")
-    with pytest.raises(UsageError, match="no target has a retention policy, so nothing is ever deleted"):
-        carried_out(tmp_path, "prune")
 
 
 # Init

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pickup_core.wording import local_time
 from tests.end_to_end.aging import LAST_NIGHT, copied_to, moment_of, nights
 from tests.end_to_end.command import JOB, Site, command_entry, folder_entry, shell_entry, target_entry
 from tests.end_to_end.trees import everything_about
@@ -244,12 +245,13 @@ def test_only_and_target_choose_what_runs_and_where_to(site: Site) -> None:
 
 def test_two_machines_that_write_one_job_are_told_and_nothing_is_pruned(aged: Site) -> None:
     """R19: a cloned machine; neither deletes what the other one made."""
-    copied_to(LAST_NIGHT + timedelta(days=1), aged.backups / JOB / aged.names()[0], machine="0123456789abcdef")
+    other = LAST_NIGHT + timedelta(days=1)
+    name = copied_to(other, aged.backups / JOB / aged.names()[0], machine="0123456789abcdef")
     result = aged.run("-q", "prune", status=1)
     assert result.err == (
-        f"WARNING: TARGETS[0] 'disk' (folder): {socket.gethostname()} writes backups of job {JOB} too: nothing is "
-        "pruned. Hint: give each machine its own JOB; where this machine replaces that one, "
-        "pickup.py prune --prune-anyway\n"
+        f"WARNING: TARGETS[0] 'disk' (folder): {socket.gethostname()} writes backups of job {JOB} too, the last of them "
+        f"{name} of {local_time(other)}: nothing is pruned. Hint: give each machine its own JOB; where this machine "
+        "replaces that one, pickup.py prune --prune-anyway\n"
     )
     assert len(aged.names()) == 41
 
