@@ -227,6 +227,7 @@ def shape(text: str) -> str:
         (r"\b\d+(\.\d+)? (Byte|Bytes|[KMGT]iB)\b", "SIZE"),
         (r'("size"|"uncompressed_size"|"age"): \d+', r"\1: SIZE"),
         (r"(?<![\w.])\d+[smhd]\b", "DURATION"),
+        (r"(?<!\S)[+-]?\d+ %", "TREND"),
         (r"\b([0-9a-f]{64}|[0-9a-f]{16})\b", "DIGEST"),
         (rf"\b{re.escape(socket.gethostname())}\b|web01\.example\.org", "HOST"),
         (r"(?m)^([-dlhcb][-rwxsStT]{9}) +\S+/\S+ +\d+ ", r"\1 OWNER SIZE "),
@@ -304,7 +305,7 @@ def problems_of_entry(text: str, folder: Path) -> tuple[str, ...]:
 @pytest.fixture
 def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The secrets that examples speak of."""
-    for name in ("ledger.key", "dump.key", "backup.password", "mail.password", "bin/pass"):
+    for name in ("ledger.key", "dump.key", "backup.password", "mail.password", "s3.secret", "bin/pass"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("#!/bin/sh\necho correct-horse\n")
         (tmp_path / name).chmod(0o700)
