@@ -48,6 +48,12 @@ class Result:
         return f"pickup {' '.join(self.arguments)}: status {self.status}\n--- out\n{self.out}--- err\n{self.err}---"
 
     @property
+    def problems(self) -> str:
+        """The errors and warnings on stderr, without what the message of a run with `-q` tells around them."""
+        before, job, rest = self.err.partition("\n\njob ")
+        return rest.split("\n\n")[1].rstrip("\n") + "\n" if job and "\n" not in before else self.err
+
+    @property
     def json(self) -> Any:
         return json.loads(self.out)
 

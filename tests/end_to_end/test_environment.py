@@ -138,7 +138,7 @@ def test_a_limit_on_the_size_of_files_fails_the_entry_that_meets_it(site: Site) 
     )
     site.prefix = ["bash", "-c", 'ulimit -f 1000 && exec "$@"', "bash"]
     result = site.run("-q", status=2)
-    assert result.err.startswith("ERROR: GENERATORS[0] 'large' (command): large.bin: File too large")
+    assert result.problems.startswith("ERROR: GENERATORS[0] 'large' (command): large.bin: File too large")
     assert [status for _, status in site.listed()] == ["partial"]
     assert not list(site.backups.rglob("large*"))
     assert "large.bin" not in (site.backups / JOB / site.names()[0] / "SHA256SUMS").read_text()
@@ -224,7 +224,9 @@ def test_a_staging_area_that_is_full_fails_the_entry_and_keeps_the_older_backup(
         STAGING_AREA=str(small_disk / "area"),
     )
     result = site.run("-q", status=2)
-    assert result.err.startswith("ERROR: GENERATORS[0] 'large' (command): output: No space left on device: "), result
+    assert result.problems.startswith("ERROR: GENERATORS[0] 'large' (command): output: No space left on device: "), (
+        result
+    )
     assert [status for _, status in site.listed()] == ["partial", "complete"]
     assert site.listed()[1][0] == good
     site.run("verify", "all")
@@ -240,6 +242,6 @@ def test_a_log_on_a_full_disk_does_not_stop_the_backup(site: Site, small_disk: P
     subprocess.run(["sh", "-c", f"cat /dev/zero > {small_disk}/filler"], check=False, stderr=subprocess.DEVNULL)
     (small_disk / "log").mkdir(mode=0o700)
     result = site.run("-q", status=1)
-    assert len(result.err.splitlines()) == 1
-    assert "No space left on device" in result.err
+    assert len(result.problems.splitlines()) == 1
+    assert "No space left on device" in result.problems
     assert [status for _, status in site.listed()] == ["complete"]

@@ -55,7 +55,7 @@ def test_status_1_a_backup_is_stored_but_something_is_worth_a_look(site: Site) -
     size.write_text("20000")
     result = site.run("-q", status=1)
     assert result.out == ""
-    (line,) = result.err.splitlines()
+    (line,) = result.problems.splitlines()
     assert re.match(
         r"WARNING: GENERATORS\[0\] 'dump' \(command\): dump\.bin has shrunk from [\d.]+ KiB last time to [\d.]+ KiB",
         line,
@@ -68,7 +68,7 @@ def test_status_2_a_generator_failed_and_the_rest_is_stored(site: Site) -> None:
     site.fill()
     site.configure([folder_entry(), shell_entry("echo part; echo 'no such table' >&2; exit 7", name="dump")])
     result = site.run("-q", status=2)
-    assert result.err == "ERROR: GENERATORS[1] 'dump' (command): output: sh ended with status 7: no such table\n"
+    assert result.problems == "ERROR: GENERATORS[1] 'dump' (command): output: sh ended with status 7: no such table\n"
     assert [status for _, status in site.listed()] == ["partial"]
     assert not list(site.backups.rglob("*dump*"))
 
@@ -104,7 +104,7 @@ def test_status_4_another_run_is_at_work(site: Site) -> None:
     assert re.fullmatch(
         rf"ERROR: another run of job web is at work: process {first.pid}, started 2\S+\+00:00, "
         r"at work on command/script\nHint: .+ --wait 2h .+\n",
-        result.err,
+        result.problems,
     )
     waiting = site.start("-q", "run", "--wait", "30s")
     flag.touch()
@@ -187,7 +187,7 @@ def test_status_128_and_more_a_signal_ended_the_run(site: Site, number: signal.S
     process.send_signal(number)
     result = site.finish(process)
     assert result.status == 128 + number
-    assert result.err == f"ERROR: stopped by {number.name}; what was not finished is removed\n"
+    assert result.problems == f"ERROR: stopped by {number.name}\n"
 
 
 def test_nohup_keeps_a_run_from_being_hung_up(site: Site) -> None:
@@ -289,7 +289,7 @@ def test_a_folder_that_is_missing_or_empty_is_a_failure(site: Site, missing: Pat
     site.source.mkdir()
     site.configure([folder_entry(site.folder / missing), command_entry("true", allow_empty=True)])
     result = site.run("-q", status=2)
-    assert result.err == (
+    assert result.problems == (
         f"ERROR: GENERATORS[0] 'files' (folder): {Path(missing).name}.tar: {site.folder / missing} does not exist\n"
     )
     site.configure([folder_entry(), command_entry("true", allow_empty=True)])
