@@ -64,16 +64,19 @@ def _shown(options: argparse.Namespace) -> contextlib.AbstractContextManager[Non
 
 
 def _run(session: Session) -> None:
-    options, config = session.options, session.config()
+    options = session.options
     wish = RunWish(tuple(options.only), tuple(options.target), options.keep, options.wait)
     if options.dry_run:
         from pickup_core.check import dry_run
 
-        dry_run(config, wish, session.report)
-    else:
-        is_for_cron = options.quiet and not options.debug and config.logging is None
-        holding = session.logs.held_back() if is_for_cron else contextlib.nullcontext()
-        with holding as write, told(config, wish, session.report, lambda: session.exit_code, write) as begun:
+        dry_run(session.config(), wish, session.report)
+        return
+    with session.logs.held_back() if options.quiet and not options.debug else contextlib.nullcontext() as held:
+        config = session.config()
+        message = held if config.logging is None else None  # that alone decides what is seen
+        if held and not message:
+            held.let_go()
+        with told(config, wish, session.report, lambda: session.exit_code, message) as begun:
             run(config, wish, session.report, begun)
 
 

@@ -8,7 +8,7 @@ import logging.config
 import logging.handlers
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -60,7 +60,7 @@ class Logs:
         self.is_broken = False
         self.has_warned = False
         self._console = (False, False)
-        self._err: logging.Handler = logging.NullHandler()
+        self._err = _Stderr()
 
     def to_console(self, quiet: bool, debug: bool) -> None:
         """Send information to stdout, but for `quiet`, and warnings and errors to stderr; with `debug` everything."""
@@ -70,32 +70,22 @@ class Logs:
         out.setLevel(logging.DEBUG if debug else logging.INFO)
         out.addFilter(lambda record: record.levelno < logging.WARNING)
         out.setFormatter(Formatter("%(message)s"))
-        err = logging.StreamHandler(sys.stderr) if sys.stderr else logging.NullHandler()
+        self._err = err = _Stderr()
         err.setLevel(logging.WARNING)
         formatter = _Coloured if has_colours(sys.stderr) else Formatter
         err.setFormatter(formatter("%(levelname)s: %(message)s"))
-        self._err = err
         logging.basicConfig(handlers=[err] if quiet and not debug else [out, err], level=logging.INFO, force=True)
         logging.getLogger("pickup").setLevel(logging.DEBUG)
         self._watch()
 
     @contextmanager
-    def held_back(self) -> Iterator[Callable[[str], None]]:
-        """Keep warnings and errors from stderr in the `with`. What this gives writes one text, or nothing, in place of
-        all of them, and what comes after that is seen again.
-        """
-
-        def write(text: str) -> None:
-            self._err.setLevel(logging.WARNING)
-            if text and sys.stderr:
-                with suppress(OSError):
-                    print(text, file=sys.stderr, flush=True)
-
-        self._err.setLevel(logging.CRITICAL + 1)
+    def held_back(self) -> Iterator["HeldBack"]:
+        """Let warnings and errors wait before they go to stderr, until they are replaced or the `with` is left."""
+        held = HeldBack(self._err)
         try:
-            yield write
+            yield held
         finally:
-            self._err.setLevel(logging.WARNING)
+            held.let_go()
 
     def to_file(self, folder: Path) -> None:
         """Send everything to `pickup.log` in this folder too. Where that cannot be, a warning says so."""
@@ -145,6 +135,47 @@ class Logs:
     def _tell_broken(self, what: str, error: Exception) -> None:
         self.is_broken = True
         log.warning("%s: %s", what, explained(error))
+
+
+class _Stderr(logging.StreamHandler[Any]):
+    """Writes to standard error, if there is one. While something is `held`, what is to be written waits there."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+        self.held: list[logging.LogRecord] | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.held is not None:
+            self.held.append(record)
+        elif sys.stderr:
+            super().emit(record)
+
+
+class HeldBack:
+    """What waits before it goes to standard error."""
+
+    def __init__(self, handler: _Stderr) -> None:
+        self._handler = handler
+        self._handler.held = []
+        self.is_replaced = False
+
+    @property
+    def records(self) -> list[logging.LogRecord]:
+        """What waits by now."""
+        return list(self._handler.held or ())
+
+    def replace(self, text: str) -> None:
+        """Write a text, or nothing, in place of all that waits. What comes later does not wait any more."""
+        self._handler.held, self.is_replaced = None, True
+        if text and sys.stderr:
+            with suppress(OSError):
+                print(text, file=sys.stderr, flush=True)
+
+    def let_go(self) -> None:
+        """Write what waits, and let nothing wait any more."""
+        records, self._handler.held = self.records, None
+        for record in records:
+            self._handler.handle(record)
 
 
 class _Watch(logging.Handler):

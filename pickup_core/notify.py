@@ -14,6 +14,7 @@ from pickup_core.aftermath import aftermath, log_line
 from pickup_core.config import Config
 from pickup_core.errors import Ended, ExitCode, LockedError, PickupError, Stopped
 from pickup_core.history import History
+from pickup_core.logs import HeldBack
 from pickup_core.metrics import check_metrics, write_metrics
 from pickup_core.notice import Notice, Transcript, notice_of, trial_notice
 from pickup_core.report import Report, explained
@@ -33,20 +34,20 @@ def told(
     wish: RunWish,
     report: Report,
     exit_code: Callable[[], int],
-    write: Callable[[str], None] | None = None,
+    held: HeldBack | None = None,
 ) -> Iterator[Callable[[], None]]:
     """Tell how the run in the `with` went, however it ends. Gives what is to be called once the run has begun. Where
-    there is something to `write` to, and the run was not all well, it gets one message about all of it, before anybody
-    else is told; what ended the run before its time goes on as `Ended`, because it has been said.
+    warnings and errors are `held` back, one message takes their place, before anybody else is told; what ended the run
+    before its time goes on as `Ended` then, because it has been said.
 
     A run of a part, for which not all entries or targets were asked, is no sign of life of the nightly ones, and the
     heartbeat does not hear of it. A run that finds another one at work says so to the services alone: the heartbeat and
     the metrics are those of the other.
     """
-    if not (config.services or config.heartbeat or config.metrics_file or write):
+    if not (config.services or config.heartbeat or config.metrics_file or held):
         yield lambda: None
         return
-    telling = _Telling(config, wish, report, write)
+    telling = _Telling(config, wish, report, held)
     try:
         with telling.listening():
             yield telling.begin
@@ -54,7 +55,7 @@ def told(
         code, sentence = _ending(error)
         with _harmless():
             telling.end(code, error, sentence)
-        if not write:
+        if not (held and held.is_replaced):
             raise
         log.debug("%s", sentence, exc_info=True)
         raise Ended(code) from error
@@ -86,26 +87,28 @@ def check_notifications(config: Config, report: Report, sends: bool) -> None:
 class _Telling:
     """What is told of one run."""
 
-    def __init__(
-        self, config: Config, wish: RunWish, report: Report, write: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, config: Config, wish: RunWish, report: Report, held: HeldBack | None = None) -> None:
         self._config = config
         self._wish = wish
         self._course = report.course
-        self._write = write
+        self._held = held
         self._heartbeat = None if wish.only or wish.targets else config.heartbeat
         self._transcript = Transcript()
+        for record in held.records if held else ():  # from before the run
+            self._transcript.handle(record)
         self._started = time.monotonic()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear what the run says."""
-        logger = logging.getLogger("pickup")
-        logger.addHandler(self._transcript)
+        """Hear what the run says, and what libraries warn of."""
+        handlers = {"pickup": self._transcript, "": _OfLibraries(self._transcript)}
+        for name, handler in handlers.items():
+            logging.getLogger(name).addHandler(handler)
         try:
             yield
         finally:
-            logger.removeHandler(self._transcript)
+            for name, handler in handlers.items():
+                logging.getLogger(name).removeHandler(handler)
 
     def begin(self) -> None:
         """Tell the heartbeat that the run has begun."""
@@ -119,14 +122,9 @@ class _Telling:
         is_other_at_work = isinstance(error, LockedError)
         if sentence:
             self._transcript.errors.insert(0, printable(sentence))
-        try:
-            notice = self._notice(code, error)
-        except Exception:
-            if self._write:
-                self._write("\n".join(self._transcript.problems))
-            raise
-        if self._write:
-            self._write("" if code == ExitCode.OK else notice.message)
+        notice = self._notice(code, error)
+        if self._held:
+            self._held.replace("" if code == ExitCode.OK else notice.message)
         calls: dict[str, Callable[[], object]] = {
             service.where: partial(service.send, notice) for service in config.services if service.wants(notice)
         }
@@ -147,6 +145,18 @@ class _Telling:
             may_look = error is None or isinstance(error, Exception)  # who stops a run does not wait for that
             lines = [*aftermath(self._config, self._wish, course, may_look), *lines]
         return notice_of(job, course, code, has_recovered, self._transcript, lines)
+
+
+class _OfLibraries(logging.Handler):
+    """Hands on the warnings that do not come from Pickup."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        super().__init__(logging.WARNING)
+        self._transcript = transcript
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.partition(".")[0] != "pickup":
+            self._transcript.handle(record)
 
 
 @contextmanager

@@ -77,6 +77,17 @@ def test_what_the_run_said_is_told_and_nothing_of_before_or_after(tmp_path: Path
     assert not {"before", "after"} & set(message.get_content().split())
 
 
+def test_what_a_library_warns_of_is_told_too(tmp_path: Path) -> None:
+    """That of Pickup once, whether its messages go on to the root or not."""
+    with smtpd() as inbox, told(mailed(tmp_path, inbox.port), RunWish(), Report(), lambda: 1):
+        logging.getLogger("paramiko.transport").warning("an odd answer")
+        logging.getLogger("paramiko.transport").info("connected")
+        logging.getLogger("pickup.x").warning("meanwhile")
+    text = inbox.messages[0].get_content()
+    assert text.count("WARNING: an odd answer") == text.count("WARNING: meanwhile") == 1
+    assert "connected" not in text
+
+
 def test_an_error_of_our_own_costs_no_backup(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """L6"""
     with told(made(tmp_path, 'METRICS_FILE = "m"'), RunWish(), Report(), lambda: 1 // 0) as begun:

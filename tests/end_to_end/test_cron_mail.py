@@ -191,9 +191,16 @@ def test_a_log_that_cannot_be_written_is_part_of_the_message(two: Site) -> None:
     two.log.mkdir(mode=0o700)
     (two.log / "pickup.log").symlink_to("/dev/full")
     result = two.run("-q", status=1)
-    assert result.err.startswith("web: backup stored, with warnings: there is no log in ") or (
-        "WARNING: there is no log in " in result.err
-    )
+    assert result.err.startswith("web: backup stored, with warnings: there is no log in ")
+    assert result.err.count("WARNING: there is no log in ") == 1
+
+
+def test_a_warning_is_not_lost_where_the_config_is_wrong(two: Site) -> None:
+    two.log.write_text("no folder")
+    two.log.chmod(0o600)
+    result = two.run("-q", "run", "--only", "nonsense", status=3)
+    assert "WARNING: there is no log in " in result.err
+    assert "there is no entry 'nonsense' in the config" in result.err
 
 
 def test_a_run_that_is_stopped(site: Site) -> None:

@@ -209,7 +209,7 @@ def test_a_run_that_is_stopped_while_it_generates_leaves_nothing_behind(site: Si
     process.send_signal(number)
     result = site.finish(process)
     assert result.status == 128 + number
-    assert result.err == f"ERROR: stopped by {number.name}; what was not finished is removed\n"
+    assert result.problems == f"ERROR: stopped by {number.name}\n"
     wait_until(lambda: not any(is_running(int(pid)) for pid in pids.read_text().split()), "the children are gone", 5)
     assert not list(site.staging.iterdir())
     assert site.listed() == [(good, "complete")]
@@ -260,7 +260,7 @@ def test_a_run_that_is_stopped_while_it_serves_several_targets_stops_all_of_them
     result = site.finish(process)
     assert time.monotonic() - start < 15
     assert result.status == 128 + signal.SIGTERM
-    assert result.err == "ERROR: stopped by SIGTERM; what was not finished is removed\n"
+    assert result.problems == "ERROR: stopped by SIGTERM\n"
     assert not list(site.staging.iterdir())
     for place in (site.backups, site.folder / "second"):
         assert sorted(path.name for path in (place / JOB).iterdir()) == [good, f"{good}.json"]
@@ -290,7 +290,7 @@ def test_a_run_that_is_stopped_calls_what_clears_up(site: Site, number: signal.S
     assert result.status == 128 + number
     assert (site.folder / "cleared").exists()
     assert "(command): after failed: sh ended with status 3" in result.err
-    assert result.err.endswith(f"ERROR: stopped by {number.name}; what was not finished is removed\n")
+    assert result.err.startswith(f"web: backup failed: stopped by {number.name}\n")
     assert not list(site.staging.iterdir())
 
 

@@ -93,7 +93,7 @@ def test_what_may_not_be_read_is_a_loss_and_the_rest_is_kept(users: Site) -> Non
     (users.source / "closed").mkdir(mode=0o000)
     _give(users.source)
     result = users.run("-q", status=2)
-    line, hint = result.err.splitlines()
+    line, hint = result.problems.splitlines()
     assert hint == 'Hint: exclude it, or say unreadable="warn"'
     assert line.startswith(
         "ERROR: GENERATORS[0] 'files' (folder): source.tar was stored with losses: could not be read: "
@@ -117,7 +117,7 @@ def test_what_may_not_be_read_may_be_taken_for_a_warning(users: Site) -> None:
     _configure(users, [folder_entry(unreadable="warn")])
     _give(users.source)
     result = users.run("-q", status=1)
-    assert result.err.startswith(
+    assert result.problems.startswith(
         "WARNING: GENERATORS[0] 'files' (folder): source.tar: could not be read: source/closed"
     )
     assert [status for _, status in users.listed()] == ["complete"]
@@ -169,7 +169,7 @@ def test_a_folder_that_may_not_be_written_is_told(users: Site) -> None:
     _configure(users, LOG_FOLDER=str(closed / "log"))
     result = users.run("-q", status=1)
     assert (
-        result.err
+        result.problems
         == f"WARNING: there is no log in {closed}/log: folder {closed}/log cannot be made: Permission denied\n"
     )
     for setting in ("STATE_FOLDER", "STAGING_AREA"):

@@ -260,9 +260,8 @@ def test_a_target_that_is_killed_costs_itself(site: Site, kind: str, at: str) ->
         result = go_on(site, process)
         assert result.status == 2, result
         [name] = site.names()
-        lines = result.err.splitlines()
-        assert lines[0].startswith(f"ERROR: TARGETS[0] 'far' ({kind}): "), result
-        assert any(f"pickup.py copy {name} --target disk --to far" in line for line in lines), result
+        assert result.problems.startswith(f"ERROR: TARGETS[0] 'far' ({kind}): "), result
+        assert f"copy {name} --target disk --to far\n" in result.err, result
         assert not list(place.folder.glob(f"{JOB}/*.json"))
         assert site.run("verify", "--target", "disk", "--json").json[0]["status"] == "whole"
         stored = site.backups / JOB / name / "command/script/output.zst"
@@ -283,7 +282,7 @@ def test_a_generator_that_is_killed_leaves_nothing_that_a_manifest_names(site: S
         os.kill(int((site.folder / "pid").read_text()), signal.SIGKILL)
         result = site.finish(process)
         assert result.status == 2, result
-        [line] = result.err.splitlines()
+        [line] = result.problems.splitlines()
         assert line == "ERROR: GENERATORS[1] 'script' (command): output: sh was killed by signal 9 (out of memory?)"
         listed = site.run("list", "--json").json
         assert [each["status"] for each in listed] == ["partial"] * 4
@@ -301,7 +300,7 @@ def test_where_no_target_is_left_the_run_ends_at_once(site: Site) -> None:
     site.configure([shell_entry("cat /dev/urandom; echo never"), folder_entry()], broken, STAGING_AREA=None,
                    head="from pathlib import Path\nAFTER = lambda: Path(__file__).with_name('after').touch()\n")  # fmt: skip
     result = site.run("-q", status=2)
-    lines = result.err.splitlines()
+    lines = result.problems.splitlines()
     assert sorted(line.partition("(folder): ")[0] for line in lines[:2]) == [
         "ERROR: TARGETS[0] 'one' ",
         "ERROR: TARGETS[1] 'two' ",
@@ -341,7 +340,7 @@ def test_a_server_that_stops_answering_holds_the_others_up_for_so_long_as_the_en
         result = site.finish(process)
     assert result.status == 2, result
     what = "has taken nothing for 0.5 seconds, and drops out"
-    assert result.err.startswith(f"ERROR: TARGETS[0] 'far' (ssh): {what}\nHint: see stall in the entry\n"), result
+    assert result.problems.startswith(f"ERROR: TARGETS[0] 'far' (ssh): {what}\nHint: see stall in the entry\n"), result
     assert site.run("verify", "--target", "disk", "--json").json[0]["status"] == "whole"
 
 
