@@ -143,7 +143,6 @@ def test_what_the_targets_hold_counts_and_not_what_the_history_says(two: Site) -
 
 
 def test_an_optional_target_that_is_not_there_lacks_nothing(two: Site) -> None:
-    """T12"""
     break_db(two)
     targets = [target_entry(), target_entry("none/other", name="nas", optional=True)]
     two.configure([shell_entry(f"cd {two.folder}/data && {DB}", name="db"), folder_entry()], targets)
