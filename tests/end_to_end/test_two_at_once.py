@@ -39,7 +39,7 @@ def _see_that_one_works(site: Site, turn: str) -> None:
     refused, done = site.finish(loser), site.finish(winner)
     assert (done.status, refused.status) == (0, 4), f"{turn}: {done} {refused}"
     found = re.fullmatch(
-        rf"ERROR: another run of job {JOB} is at work: process (\d+), started (\S+), .+\nHint: .*\n", refused.err
+        rf"ERROR: another run of job {JOB} is at work: process (\d+), started (\S+), .+\nHint: .*\n", refused.problems
     )
     assert found, refused
     assert int(found[1]) == winner.pid
