@@ -2,10 +2,9 @@
 the part that failed, and where the log is.
 """
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from pickup_core.config import Config, command_words
+from pickup_core.config import Config, command_line
 from pickup_core.copies import Copies, copies_at
 from pickup_core.entries import GeneratorEntry, TargetEntry, chosen
 from pickup_core.logs import LOG_FILE
@@ -14,13 +13,15 @@ from pickup_core.report import Course
 from pickup_core.run import RunWish
 from pickup_core.wording import age_of, names_in_words, printable
 
+_UNKNOWN = "not known"
+
 
 def aftermath(config: Config, wish: RunWish, course: Course, may_look: bool) -> list[str]:
     """Give the lines about a run that failed. Where it `may_look`, the targets that did not fail are read, for half a
     minute at most.
     """
     failed = [entry for entry in chosen(config.generators, wish.only) if entry.label not in course.good]
-    missing = [target for target in chosen(config.targets, wish.targets) if course.lacks(target.name)]
+    missing = [target for target in config.targets if target.name in course.missing]
     lines = [
         *_under("Safe nevertheless:", _safe(config, course, failed, missing, may_look)),
         *_under("Pruned:", _pruned(course)),
@@ -74,11 +75,14 @@ def _by_places(labels: Sequence[str], copies: Mapping[str, Copies]) -> Iterator[
 def _places(label: str, copies: Mapping[str, Copies]) -> str:
     by_backup: dict[str, list[str]] = {}
     for target, held in copies.items():
-        by_backup.setdefault(held.newest.get(label, ""), []).append(
+        by_backup.setdefault(held.newest.get(label, "" if held.is_seen else _UNKNOWN), []).append(
             target if held.is_seen else f"{target} (not read now)"
         )
-    words = [f"{_with_age(name)} at {', '.join(by_backup[name])}" for name in sorted(by_backup, reverse=True) if name]
-    return "; ".join([*words, *(f"none at {', '.join(names)}" for name, names in by_backup.items() if not name)])
+    known = sorted((name for name in by_backup if name not in ("", _UNKNOWN)), reverse=True)
+    words = [f"{_with_age(name)} at {', '.join(by_backup[name])}" for name in known]
+    for name, said in (("", "none"), (_UNKNOWN, _UNKNOWN)):
+        words += [f"{said} at {', '.join(by_backup[name])}"] if name in by_backup else []
+    return "; ".join(words)
 
 
 def _with_age(name: str) -> str:
@@ -100,13 +104,13 @@ def _commands(
     missing: Sequence[TargetEntry],
 ) -> Iterator[str]:
     """Give the commands that bring what is missing: one for the entries, and one for each target."""
-    start = [*command_words(), "-c", str(config.path)]
     stored = course.stored
     if failed or not stored:
         names = [entry.name for entry in failed] if stored else wish.only
-        words = [word for name in names for word in ("--only", name)]
-        words += [word for name in wish.targets for word in ("--target", name)]
-        yield shlex.join([*start, "run", *words])
-    if stored and course.backup:
+        words = [*(f"--only={name}" for name in names), *(f"--target={name}" for name in wish.targets)]
+        yield command_line(config, "run", *words, *([f"--keep={wish.keep}"] if wish.keep else []))
+    if stored and course.backup and missing:
         for target in missing:
-            yield shlex.join([*start, "copy", course.backup, "--target", stored[0], "--to", target.name])
+            yield command_line(config, "copy", course.backup, f"--target={stored[0]}", f"--to={target.name}")
+        if wish.keep:
+            yield command_line(config, "keep", course.backup, wish.keep)

@@ -242,8 +242,14 @@ def uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # where no signal is heard
         handlers = {}
     ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+
+    def note(number: int, frame: object) -> None:
+        if number in heard and number != signal.SIGTSTP:  # who asks twice does not want to wait
+            os._exit(128 + number)
+        heard.append(number)
+
     for number in ours:
-        signal.signal(number, lambda number, frame: heard.append(number))
+        signal.signal(number, note)
     try:
         yield
     finally:

@@ -55,6 +55,11 @@ def command_words() -> list[str]:
     return [sys.executable, str(script)]
 
 
+def command_line(config: "Config", *words: str) -> str:
+    """Give a command for a shell that does something with this Pickup and this config."""
+    return shlex.join([*command_words(), "-c", str(config.path), *words])
+
+
 def default_state_folder() -> Path:
     """Give the folder for the lock and the history where the config names none; `~` is for `Options` to resolve."""
     if in_checkout():

@@ -52,8 +52,11 @@ def _known(config: Config) -> Iterable[tuple[TargetEntry, dict[str, str]]]:
     history = History(config.state_folder, config.job)
     records = [record for kind in ("run", "copy") for record in history.records(kind) if record.get("places")]
     labels = {record["backup"]: record["sizes"] for record in records if "sizes" in record}
+    deleted = [(record["target"], record["backup"]) for record in history.records("delete")]
+    deleted += [(record["target"], name) for record in history.records("prune") for name in record["deleted"]]
     for target in config.targets:
         place, newest = target.store().place, dict[str, str]()
-        for name in sorted(record["backup"] for record in records if place in record["places"]):
+        there = {record["backup"] for record in records if place in record["places"]}
+        for name in sorted(there - {name for where, name in deleted if where == target.name}):
             newest |= dict.fromkeys(labels.get(name, ()), name)
         yield target, newest

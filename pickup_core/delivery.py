@@ -7,7 +7,6 @@ There are two ways: `Staged`, where all files lie in the staging area before a t
 import functools
 import hashlib
 import logging
-import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from typing import Any
 
 from pickup_core.artefact import Writable
 from pickup_core.catalogue import MANIFEST_COPY, MARK_FILE, Catalogue
-from pickup_core.config import Config
+from pickup_core.config import Config, command_line
 from pickup_core.entries import TargetEntry
 from pickup_core.errors import NoTargetLeft
 from pickup_core.fanout import Channel, Fanout, WithdrawnError
@@ -91,6 +90,7 @@ class Delivery(ABC):
             with showing(f"to {target.label}", size):
                 return put_files(store, path)
 
+        states = self.report.course.targets
         attempt, shown = self.report.attempt(target.where), showing(target.label)
         with attempt as outcome, suppress(WithdrawnError), shown, target.store() as store:
             catalogue = Catalogue(target.name, store, Memory(self.config.state_folder))
@@ -104,14 +104,14 @@ class Delivery(ABC):
             elif other := another_writer(catalogue.backups(job), self.draft.machine):  # else prune says it
                 self.report.warn(target.where, other)
             publish(store, job, name, mark_text(job, name), put, target.keys.read_back)
-            self._places[target.name] = store.place
+            self._places[target.name], states[target.name] = store.place, "stored"
             if self.keep is not None:
                 store.commit(f"{job}/{name}.keep", self.keep.encode("utf-8", "surrogateescape"))
             log.info("%s: stored %s in %s", target.label, name, store.place)
             if policy:
                 self._prune(target, catalogue, policy)
-        states, is_stored = self.report.course.targets, target.name in self._places
-        states[target.name] = "stored" if is_stored else "absent" if outcome.is_absent else "failed"
+        if outcome.is_absent or (outcome.failures and target.name not in states):  # else the run was given up
+            states[target.name] = "absent" if outcome.is_absent else "failed"
         self._seconds[target.name] = round(time.monotonic() - begun, 3)
 
     def _told(self, manifest: Manifest, encoded: bytes) -> dict[str, Any]:
@@ -119,8 +119,8 @@ class Delivery(ABC):
         there = [target.name for target in self.targets if target.name in self._places]
         for target in self.targets:
             if there and target.name not in there:
-                words = ["pickup.py", "copy", manifest.id, "--target", there[0], "--to", target.name]
-                log.info("%s: once it works again: %s", target.where, shlex.join(words))
+                words = "copy", manifest.id, f"--target={there[0]}", f"--to={target.name}"
+                log.info("%s: once it works again: %s", target.where, command_line(self.config, *words))
         state = "complete" if manifest.is_complete else "partial"
         log.info("backup %s: %s, %s, stored at %d of %d targets", manifest.id, state, in_words(manifest.size),
                  len(there), len(self.targets))  # fmt: skip

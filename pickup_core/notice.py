@@ -19,6 +19,7 @@ Occasion = Literal["failure", "warning", "success", "recovery", "test"]
 _MOST_PROBLEMS = 20
 _MOST_LINES = 200
 _LONGEST_LINE = 1000
+_LONGEST_PROBLEM = 8000
 _LONGEST_SUBJECT = 120
 _LONGEST_SUMMARY = 1500
 _LONGEST_BODY = 10_000
@@ -61,7 +62,7 @@ class Transcript(logging.Handler):
     def add(self, text: str, problems: list[str]) -> None:
         """Keep an error or a warning, unless there are many."""
         if len(problems) < _MOST_PROBLEMS:
-            problems.append(_cut(text))
+            problems.append(_without_middle(text))
         else:
             self.more += 1
 
@@ -115,8 +116,8 @@ def _done(course: Course, kind: Kind, has_recovered: bool) -> str:
         return f"backup {'works again' if has_recovered else 'stored'}{', with warnings' if kind == 'warning' else ''}"
     if not course.stored:
         return "backup failed"
-    missing = sum(state == "failed" for state in course.targets.values())
-    where = f" at {len(course.stored)} of {len(course.stored) + missing} targets" if missing else ""
+    missing, stored = len(course.missing), len(course.stored)
+    where = f" at {stored} of {stored + missing} targets" if missing else ""
     what = "partial backup stored" if course.failed else "backup stored"
     return f"{what}{where}" if course.failed or missing else f"{what}, with errors"
 
@@ -149,6 +150,14 @@ def _cut(text: str, longest: int = _LONGEST_LINE) -> str:
     """Give a text of at most that many bytes; where it was longer it ends with three dots."""
     encoded = text.encode("utf-8", "backslashreplace")
     return text if len(encoded) <= longest else encoded[: longest - 3].decode("utf-8", "ignore") + "..."
+
+
+def _without_middle(text: str) -> str:
+    """Give a text that is not too long; the end of what a program said, and the hint, are worth as much as its
+    beginning.
+    """
+    half = _LONGEST_PROBLEM // 2
+    return text if len(text) <= _LONGEST_PROBLEM else f"{text[:half]}\n...\n{text[-half:]}"
 
 
 def _clean(text: str) -> str:

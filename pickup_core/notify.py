@@ -48,19 +48,20 @@ def told(
         yield lambda: None
         return
     telling = _Telling(config, wish, report, held)
-    try:
-        with telling.listening():
+    with telling.listening():
+        try:
             yield telling.begin
-    except BaseException as error:
-        code, sentence = _ending(error)
+        except BaseException as error:
+            cause = Stopped.heard or error  # a library may have put another one in its place
+            code, sentence = _ending(cause)
+            with _harmless():
+                telling.end(code, cause, sentence)
+            if not (held and held.is_replaced):
+                raise
+            log.debug("%s", sentence, exc_info=True)
+            raise Ended(code) from error
         with _harmless():
-            telling.end(code, error, sentence)
-        if not (held and held.is_replaced):
-            raise
-        log.debug("%s", sentence, exc_info=True)
-        raise Ended(code) from error
-    with _harmless():
-        telling.end(exit_code())
+            telling.end(exit_code())
 
 
 def check_notifications(config: Config, report: Report, sends: bool) -> None:
@@ -123,8 +124,10 @@ class _Telling:
         if sentence:
             self._transcript.errors.insert(0, printable(sentence))
         notice = self._notice(code, error)
-        if self._held:
-            self._held.replace("" if code == ExitCode.OK else notice.message)
+        if self._held and code != ExitCode.OK:
+            self._held.replace(notice.message)
+        elif self._held:  # a library may have warned of something
+            self._held.let_go()
         calls: dict[str, Callable[[], object]] = {
             service.where: partial(service.send, notice) for service in config.services if service.wants(notice)
         }
@@ -135,6 +138,15 @@ class _Telling:
             calls["METRICS_FILE"] = partial(write_metrics, config.metrics_file, config, code, seconds, now)
         _tell(calls, _LONGEST)
 
+    def _aftermath(self, may_look: bool) -> list[str]:
+        """Give what is to be known; who stops a run does not wait for a look at the targets, or for its end."""
+        try:
+            return aftermath(self._config, self._wish, self._course, may_look)
+        except (Stopped, KeyboardInterrupt):
+            return self._aftermath(may_look=False) if may_look else []
+        except Exception as error:  # noqa: BLE001 - all else is told nevertheless
+            return [printable(f"What is safe could not be found out: {explained(error)}")]
+
     def _notice(self, code: int, error: BaseException | None) -> Notice:
         job, course = self._config.job, self._course
         assert job is not None
@@ -142,8 +154,7 @@ class _Telling:
         has_recovered = is_stored and History(self._config.state_folder, job).has_recovered(course.backup or "")
         lines = [] if code == ExitCode.OK else [log_line(self._config)]
         if code not in (ExitCode.OK, ExitCode.WARNINGS, ExitCode.CONFIG, ExitCode.LOCKED):
-            may_look = error is None or isinstance(error, Exception)  # who stops a run does not wait for that
-            lines = [*aftermath(self._config, self._wish, course, may_look), *lines]
+            lines = [*self._aftermath(may_look=not isinstance(error, Stopped | KeyboardInterrupt)), *lines]
         return notice_of(job, course, code, has_recovered, self._transcript, lines)
 
 
@@ -185,4 +196,4 @@ def _ending(error: BaseException) -> tuple[int, str]:
         case OSError():
             return ExitCode.FAILED, explained(error)
         case _:
-            return ExitCode.INTERNAL, f"internal error: {type(error).__name__}: {error}"
+            return ExitCode.INTERNAL, f"internal error, please report it: {type(error).__name__}: {error}"

@@ -29,13 +29,14 @@ class Outcome:
 @dataclass
 class Course:
     """How far a run came: the name of its `backup`, once it has one; the labels of the entries that went well, and of
-    those that failed; what became of it at each target that was served, `absent` being one that may be; and what prune
-    deleted at each.
+    those that failed; the targets that were `asked` to take it, and what became of it at each, `absent` being one that
+    may be; and what prune deleted at each.
     """
 
     backup: str | None = None
     good: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)
     targets: dict[str, Literal["stored", "failed", "absent"]] = field(default_factory=dict)
     pruned: dict[str, list[str]] = field(default_factory=dict)
 
@@ -44,9 +45,10 @@ class Course:
         """The names of the targets that have the backup, in order."""
         return sorted(name for name, state in self.targets.items() if state == "stored")
 
-    def lacks(self, target: str) -> bool:
-        """Tell whether a target should have the backup, and has not."""
-        return self.targets.get(target) not in ("stored", "absent")
+    @property
+    def missing(self) -> set[str]:
+        """The names of the targets that should have the backup, and have not."""
+        return {name for name in self.asked if self.targets.get(name) not in ("stored", "absent")}
 
 
 class Report:

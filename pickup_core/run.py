@@ -63,7 +63,7 @@ def run(config: Config, wish: RunWish, report: Report, begun: Callable[[], objec
         if last and backup_id(started) < last:  # said once: the next run compares with this one
             report.warn(f"job {config.job}", f"the clock stands before the last backup, {last}")
         history.add("start", backup=backup_id(started), only=wish.only)
-        report.course.backup = backup_id(started)
+        report.course.backup, report.course.asked = backup_id(started), {target.name for target in targets}
         log.info("job %s, backup %s", config.job, report.course.backup)
         begun()
         draft = draft_of(config, wish, started)

@@ -36,6 +36,7 @@ class Screen(Board):
         self._hiding = 0
         self._is_within_line = False
         self._is_over = threading.Event()
+        os.register_at_fork(after_in_child=self._leave_alone)
 
     def draw_on(self) -> None:
         """Draw, again and again, until the screen is closed."""
@@ -76,11 +77,18 @@ class Screen(Board):
             return
         with uninterrupted(), self._lock:
             self._is_within_line = True
+            try:
+                self._draw()
+                stream.write(text)
+                stream.flush()
+            finally:
+                self._is_within_line = not text.endswith("\n")
             self._draw()
-            stream.write(text)
-            stream.flush()
-            self._is_within_line = not text.endswith("\n")
-            self._draw()
+
+    def _leave_alone(self) -> None:
+        """Draw nothing in a process that was forked: its parent does. Somebody may have held the lock then."""
+        self._lock = threading.RLock()
+        self._hiding, self._drawn = 1, 0
 
     def _now(self) -> Sequence[str]:
         """Give the lines that show what is going on; none while the terminal is somebody else's."""

@@ -26,19 +26,28 @@ def commands(lines: list[str]) -> list[list[str]]:
     ("course", "wish", "expected"),
     [
         (Course(), RunWish(), [["run"]]),
-        (Course(ID), RunWish(only=("main",), targets=("t1",)), [["run", "--only", "main", "--target", "t1"]]),
+        (Course(ID), RunWish(only=("main",), targets=("t1",)), [["run", "--only=main", "--target=t1"]]),
         (Course(ID, good=ALL, targets={"t0": "failed", "t1": "failed"}), RunWish(), [["run"]]),
         (
             Course(ID, good=ALL, targets={"t0": "stored", "t1": "failed"}),
             RunWish(),
-            [["copy", ID, "--target", "t0", "--to", "t1"]],
+            [["copy", ID, "--target=t0", "--to=t1"]],
         ),
         (Course(ID, good=ALL, targets={"t0": "stored", "t1": "absent"}), RunWish(), []),
         (Course(ID, good=ALL, targets={"t0": "stored"}), RunWish(targets=("t0",)), []),
         (
             Course(ID, good={"folder/www"}, failed={"command/main"}, targets={"t0": "stored", "t1": "stored"}),
             RunWish(targets=("t0", "t1")),
-            [["run", "--only", "main", "--target", "t0", "--target", "t1"]],
+            [["run", "--only=main", "--target=t0", "--target=t1"]],
+        ),
+        (
+            Course(ID, good={"folder/www"}, targets={"t0": "stored", "t1": "failed"}),
+            RunWish(keep="before the move"),
+            [
+                ["run", "--only=main", "--keep=before the move"],
+                ["copy", ID, "--target=t0", "--to=t1"],
+                ["keep", ID, "before the move"],
+            ],
         ),
     ],
 )
@@ -46,6 +55,7 @@ def test_the_commands_bring_what_is_missing(
     tmp_path: Path, course: Course, wish: RunWish, expected: list[list[str]]
 ) -> None:
     config = config_of(tmp_path, MemoryStore(), MemoryStore())
+    course.asked = {target.name for target in config.targets if not wish.targets or target.name in wish.targets}
     assert commands(aftermath(config, wish, course, may_look=True)) == expected
 
 
@@ -57,7 +67,7 @@ def test_a_target_that_failed_is_not_asked_again(tmp_path: Path) -> None:
     lines = aftermath(config, RunWish(), Course(ID, targets={"t0": "failed"}), may_look=True)
     assert (len(failed.read), len(sound.read)) == (0, 1)
     [www] = [line for line in lines if line.startswith("  folder/www: ")]
-    assert www.endswith(" ago) at t1; none at t0 (not read now)")
+    assert www.endswith(" ago) at t1; not known at t0 (not read now)")
 
 
 def test_no_target_is_looked_at_for_whoever_does_not_wait(tmp_path: Path) -> None:
@@ -65,4 +75,4 @@ def test_no_target_is_looked_at_for_whoever_does_not_wait(tmp_path: Path) -> Non
     put(store, 21)
     lines = aftermath(config_of(tmp_path, store), RunWish(), Course(ID), may_look=False)
     assert store.read == []
-    assert lines[1] == "  command/main, folder/www: none at t0 (not read now)"
+    assert lines[1] == "  command/main, folder/www: not known at t0 (not read now)"

@@ -108,6 +108,20 @@ def test_of_the_others_the_history_tells(tmp_path: Path, monkeypatch: pytest.Mon
     hanging.released.set()
 
 
+def test_what_was_deleted_is_not_there(tmp_path: Path) -> None:
+    store, other = MemoryStore(), MemoryStore()
+    config = config_of(tmp_path, store, other)
+    for name in (A, B, "2026-11-23T031502Z"):
+        note(config, "run", name, [store.place, other.place], SYSTEM)
+    history = History(config.state_folder, "web01")
+    history.add("prune", target="t0", deleted=["2026-11-23T031502Z"])
+    history.add("delete", target="t0", backup=B)
+    assert {name: held.newest[SYSTEM] for name, held in copies_at(config, [], []).items()} == {
+        "t0": A,
+        "t1": "2026-11-23T031502Z",
+    }
+
+
 def test_where_nothing_was_stored_there_is_nothing(tmp_path: Path) -> None:
     config = config_of(tmp_path, MemoryStore())
     assert copies_at(config, [], [SYSTEM]) == {"t0": Copies({}, is_seen=False)}

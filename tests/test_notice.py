@@ -81,6 +81,7 @@ def test_a_subject_says_what_a_program_said(transcript: Transcript) -> None:
 )
 def test_a_subject_says_what_came_of_it(transcript: Transcript, course: Course, done: str) -> None:
     log.error("odd")
+    course.asked = set(course.targets)
     assert notice_of("web01", course, 2, False, transcript).subject == f"web01: {done}: odd"
 
 

@@ -36,7 +36,7 @@ def mailed(folder: Path, port: int) -> Config:
         (DamageError("torn"), 6, "torn"),
         (PickupError("no target", hint="see"), 2, "no target"),
         (OSError(28, "No space left on device", "/x"), 2, "No space left on device: /x"),
-        (ValueError("odd"), 5, "internal error: ValueError: odd"),
+        (ValueError("odd"), 5, "internal error, please report it: ValueError: odd"),
     ],
 )
 def test_what_ends_a_run_is_told_and_goes_on_its_way(

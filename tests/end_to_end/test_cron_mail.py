@@ -3,6 +3,7 @@ it are run, and bring what was missing. That Debian's cron mails it is seen in t
 """
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -115,7 +116,7 @@ def test_an_entry_and_a_target_that_failed_have_a_command_each(two: Site) -> Non
     result = two.run("-q", status=2)
     assert result.err.startswith("web: partial backup stored at 1 of 2 targets: command 'db': ")
     commands = [shlex.split(line)[4:] for line in section(result, "Once it works again")]
-    assert commands == [["run", "--only", "db"], ["copy", two.names()[0], "--target", "disk", "--to", "nas"]]
+    assert commands == [["run", "--only=db"], ["copy", two.names()[0], "--target=disk", "--to=nas"]]
 
 
 def test_a_backup_that_is_nowhere(two: Site) -> None:
@@ -157,21 +158,13 @@ def test_what_was_never_stored_is_said_to_be_nowhere(two: Site) -> None:
 
 
 def test_what_was_pruned(two: Site) -> None:
-    two.configure(targets=[target_entry(retention={"last": 1})], generators=[folder_entry()])
+    last = [target_entry(retention={"last": 1})]
+    two.configure([folder_entry()], last)
     old = two.backup()
-    two.configure(
-        targets=[target_entry(retention={"last": 1})], generators=[folder_entry(), folder_entry("gone", "no")]
-    )
-    two.fill({"x": "x"}, "gone")
-    two.backup()
-    (two.folder / "gone/x").unlink()
-    (two.folder / "gone").rmdir()
-    result = two.run("-q", status=2)
-    assert section(result, "Pruned") in ([], [f"{old} at disk"])
-    two.configure(targets=[target_entry(retention={"last": 1})], AFTER=Code("lambda: 1 / 0"))
+    two.configure([folder_entry()], last, AFTER=Code("lambda: 1 / 0"))
     result = two.run("-q", status=2)
     assert result.err.startswith("web: backup stored, with errors: job web: ")
-    assert section(result, "Pruned")
+    assert section(result, "Pruned") == [f"{old} at disk"]
     assert not section(result, "Once it works again")
 
 
@@ -217,6 +210,37 @@ def test_a_run_that_is_stopped(site: Site) -> None:
     [safe] = section(result, "Safe nevertheless")
     assert re.fullmatch(rf"command/script: {good} \(.* ago\) at disk \(not read now\)", safe)
     assert len(section(result, "Once it works again")) == 1
+
+
+def test_a_run_that_is_stopped_when_one_target_has_it(two: Site) -> None:
+    (two.source / "large").write_bytes(os.urandom(3_000_000))
+    slow = target_entry("other", name="nas", bandwidth=200)
+    two.configure([folder_entry()], [target_entry(), slow])
+    process = two.start("-q")
+    wait_until(lambda: list(two.backups.glob(f"{JOB}/*.json")), "the first target has it")
+    process.send_signal(signal.SIGTERM)
+    result = two.finish(process)
+    assert result.err.startswith("web: backup stored at 1 of 2 targets: stopped by SIGTERM\n")
+    assert section(result, "Safe nevertheless")[0] == "folder/files: in this backup at disk"
+    [command] = section(result, "Once it works again")
+    two.configure([folder_entry()], [target_entry(), target_entry("other", name="nas")])
+    carry_out(two, command)
+    assert two.names() == two.names(two.folder / "other")
+
+
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_what_a_library_warns_of_in_a_good_night_is_not_lost(two: Site, level: str) -> None:
+    two.configure(
+        BEFORE=Code(f"lambda: logging.getLogger('acme.lib').{level}('the data may be stale')"), head="import logging"
+    )
+    process = two.start("-q")
+    assert process.communicate()[1].decode() == f"{level.upper()}: the data may be stale\n"
+
+
+def test_what_a_program_said_is_told_to_its_end(two: Site) -> None:
+    two.configure([shell_entry("for i in $(seq 19); do printf '%0150d\\n' $i >&2; done; echo the cause >&2; exit 1")])
+    result = two.run("-q", status=2)
+    assert "the cause\n" in result.err
 
 
 def test_another_run_at_work(site: Site) -> None:

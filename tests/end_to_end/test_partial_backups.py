@@ -141,7 +141,7 @@ def test_one_target_of_two_that_fails_leaves_the_other_with_the_whole_backup(sit
     result = site.run("-q", status=2)
     assert re.search(rf"(?m)^ERROR: TARGETS\[0\] 'broken' \(folder\): .*{site.folder}/occupied", result.err)
     (name,) = site.names()
-    assert f"copy {name} --target disk --to broken\n" in result.err
+    assert f"copy {name} --target=disk --to=broken\n" in result.err
     assert site.listed("--target", "disk") == [(name, "complete")]
     assert not list(site.staging.iterdir())
     result = site.run("list", "--json", status=2)

@@ -261,7 +261,7 @@ def test_a_target_that_is_killed_costs_itself(site: Site, kind: str, at: str) ->
         assert result.status == 2, result
         [name] = site.names()
         assert result.problems.startswith(f"ERROR: TARGETS[0] 'far' ({kind}): "), result
-        assert f"copy {name} --target disk --to far\n" in result.err, result
+        assert f"copy {name} --target=disk --to=far\n" in result.err, result
         assert not list(place.folder.glob(f"{JOB}/*.json"))
         assert site.run("verify", "--target", "disk", "--json").json[0]["status"] == "whole"
         stored = site.backups / JOB / name / "command/script/output.zst"
