@@ -10,6 +10,7 @@ from pickup_core.errors import UsageError
 from pickup_core.find import archives, listing
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact
 from pickup_core.patterns import search_expression
+from pickup_core.wording import names_in_words
 
 Chosen = list[tuple[EntryRecord, StoredArtefact]]
 
@@ -33,7 +34,14 @@ class Wish:
         for text in self.only:
             if not _find_only(manifest, text, good=True):
                 there = ", ".join(entry.name for entry in manifest.entries if entry.status == "ok")
-                return f"it does not hold {text!r} without failure, but {there or 'nothing'}"
+                alike = [
+                    f"{entry.name}/{each.name}"
+                    for entry in manifest.entries
+                    for each in entry.artefacts
+                    if text in each.name
+                ]
+                more = f"; of artefacts it holds {names_in_words(alike)}" if alike else ""
+                return f"it does not hold {text!r} without failure, but {there or 'nothing'}{more}"
         if self.paths:
             good = _selected(manifest, self.only, good=True)
             lack = f"it holds no file that matches {self.patterns}, as pickup.py find would tell"

@@ -57,6 +57,7 @@ def test_a_backup_with_failures_gives_back_what_it_has() -> None:
     assert lacks("system") == lacks("www/a.tar") == ""
     for name in ("web", "www", "www/b.tar"):
         assert lacks("system", name) == f"it does not hold {name!r} without failure, but system"
+    assert lacks("a.t").endswith(" without failure, but system; of artefacts it holds www/a.tar")
     assert lacks() == "it is partial: 'web' failed, 'www' failed"
 
 
