@@ -95,13 +95,18 @@ class Delivery(ABC):
         with attempt as outcome, suppress(WithdrawnError), shown, target.store() as store:
             catalogue = Catalogue(target.name, store, Memory(self.config.state_folder))
             policy, job, name = target.keys.retention, self.draft.job, self.draft.id
-            if not self._history.knows_place(store.place):
+            is_known = self._history.knows_place(store.place)
+            if not is_known:
                 store.create_root()
+            backups = [] if policy else catalogue.backups(job)  # a listing: where that fails, nothing else is tried
+            is_there = any(item.name == job for item in store.listdir()) if policy else bool(backups)
+            if is_known and not is_there:
+                what = f"no backup of job {job} is there, though this machine has stored some"
+                self.report.warn(target.where, f"{what}\nHint: is the disk mounted? See require_mount in its config")
             if policy:
-                store.listdir()  # where that fails, nothing else is tried
                 with self.report.attempt(f"{target.where}: clearing leftovers"):
                     self._clear(target, catalogue)
-            elif other := another_writer(catalogue.backups(job), self.draft.machine):  # else prune says it
+            elif other := another_writer(backups, self.draft.machine):  # else prune says it
                 self.report.warn(target.where, other)
             publish(store, job, name, mark_text(job, name), put, target.keys.read_back)
             self._places[target.name], states[target.name] = store.place, "stored"

@@ -243,6 +243,23 @@ def test_only_and_target_choose_what_runs_and_where_to(site: Site) -> None:
     assert site.listed("--target", "stick") == [(name, "complete")]
 
 
+@pytest.mark.parametrize("retention", [None, {"last": 3}])
+def test_a_disk_that_is_not_mounted_is_noticed_though_its_folder_is_there(
+    site: Site, retention: dict[str, int] | None
+) -> None:
+    """T34: the night's backup is stored where it should not be, and a warning says so."""
+    site.fill()
+    site.configure(targets=[target_entry(retention=retention)])
+    assert site.run("-q").err == ""
+    site.backups.rename(site.folder / "unmounted")
+    site.backups.mkdir(mode=0o700)
+    result = site.run("-q", status=1)
+    assert result.problems == (
+        f"WARNING: TARGETS[0] 'disk' (folder): no backup of job {JOB} is there, though this machine has stored some\n"
+        "Hint: is the disk mounted? See require_mount in its config\n"
+    )
+
+
 def test_two_machines_that_write_one_job_are_told_and_nothing_is_pruned(aged: Site) -> None:
     """R19: a cloned machine; neither deletes what the other one made."""
     other = LAST_NIGHT + timedelta(days=1)

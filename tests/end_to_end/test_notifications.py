@@ -303,7 +303,9 @@ def test_an_internal_error_is_told(listeners: Listeners) -> None:
     head = "import pickup_core.run\ndef broken(*arguments): raise ZeroDivisionError('of the test')\npickup_core.run.draft_of = broken"
     listeners.configure(head=head)
     listeners.site.run("-q", status=5)
-    assert listeners.subjects == ["web: backup failed: internal error: ZeroDivisionError: of the test"]
+    assert listeners.subjects == [
+        "web: backup failed: internal error, please report it: ZeroDivisionError: of the test"
+    ]
     assert listeners.pings[-1] == "/fail"
 
 
