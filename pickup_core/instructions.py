@@ -42,8 +42,8 @@ With Pickup (in a checkout of it: pickup.py), and no config:
     pickup verify {manifest.id} --from .
     pickup restore {manifest.id} --from . --to {_RESTORED}{f" --identity {_IDENTITY}" if manifest.keys else ""}
 
-Without Pickup, with nothing but {", ".join([*tar, *programs, "sha256sum"])}. In this folder, check that all is
-as it was stored:
+Without Pickup, with nothing but {", ".join([*tar, *programs, "sha256sum"])} (where one is
+missing, install the package of its name). In this folder, check that all is as it was stored:
 
     sha256sum -c SHA256SUMS
 
@@ -79,7 +79,7 @@ def _entry_text(entry: EntryRecord, note: str) -> str:
     for artefact in entry.artefacts:
         lines += _commands(artefact)
     if note and entry.artefacts:
-        lines += ["", *note.strip("\n").splitlines()]
+        lines += ["", f"Then, in {_folder(entry.artefacts[0])}:", "", *note.strip("\n").splitlines()]
     return "\n".join([*lines, ""])
 
 
