@@ -131,7 +131,9 @@ def test_only_the_programs_that_are_needed_are_named(methods: list[str], program
     artefacts = tuple(artefact(f"command/a/{method}", compression=method) for method in methods)
     assert f"with nothing but {programs} (" in restore_text(manifest(entries=(entry(artefacts=artefacts),)), {})
     artefacts += (artefact("folder/web/www.tar"),)
-    assert f"with nothing but GNU tar, {programs} (" in restore_text(manifest(entries=(entry(artefacts=artefacts),)), {})
+    assert f"with nothing but GNU tar, {programs} (" in restore_text(
+        manifest(entries=(entry(artefacts=artefacts),)), {}
+    )
 
 
 def test_the_note_of_a_profile_stands_with_its_entries_alone() -> None:
