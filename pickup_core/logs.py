@@ -137,7 +137,7 @@ class Logs:
         log.warning("%s: %s", what, explained(error))
 
 
-class _Stderr(logging.StreamHandler[Any]):
+class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # it can be given one since Python 3.11
     """Writes to standard error, if there is one. While something is `held`, what is to be written waits there."""
 
     def __init__(self) -> None:
