@@ -66,7 +66,9 @@ class Terminal:
 
     def _read(self) -> bool:
         """Read what comes in a moment; tell whether more may come."""
-        if select.select([self.master], [], [], 0.05)[0]:
+        waiting = select.poll()  # which has no limit of descriptors, as select has
+        waiting.register(self.master, select.POLLIN)
+        if waiting.poll(50):
             try:
                 self.feed(os.read(self.master, 65_536))
             except OSError as error:
