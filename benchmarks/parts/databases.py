@@ -1,12 +1,12 @@
 """Dumps of databases through Pickup, beside the bare pipeline of the dump program and zstd."""
 
-import shutil
 from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import PICKUP, Contest, Contestant, Goal, private, shell, size_of
+from benchmarks.parts.targets import gone
 from tests.servers.mariadb import forget_template, mariadb
 from tests.servers.postgres import postgres_server
 
@@ -51,6 +51,6 @@ def _contest(folder: Path, name: str, dump: str, profile: str, config: dict[str,
         f"a database, {name}",
         {f"{name} | zstd": Contestant(shell(f"{dump} | zstd -q -3 -T0 > {limit}"), env=env, stored=lambda: size_of(limit)),
          "Pickup": Contestant([*PICKUP, "-c", path, "-q"], stored=lambda: size_of(target),
-                              after=lambda: shutil.rmtree(target / "bench"))},
+                              after=gone(target / "bench", folder / "state"))},
         [Goal("Pickup", 1.1, f"{name} | zstd")],
     )  # fmt: skip

@@ -77,7 +77,7 @@ def three(folder: Path, scale: float) -> Generator[Contest, None, None]:
             dict(name="two", profile="folder", config=dict(path="two")),
             dict(name="far", profile="ssh", config=far),
         ]
-        clear = gone(folder / "one/bench", folder / "two/bench", server.home(SHELL) / "place/bench")
+        clear = gone(folder / "state", folder / "one/bench", folder / "two/bench", server.home(SHELL) / "place/bench")
         runs = {}
         for name, staging, chosen in (("staged", "staging", targets), ("streamed", None, targets),
                                       *((f"{each['name']} alone", None, [each]) for each in targets)):  # fmt: skip

@@ -196,7 +196,7 @@ class Site:
     def processes(self) -> list[int]:
         """List the processes that work in the site's folder, as commands that were left behind do."""
         found = []
-        for path in Path("/proc").glob("[0-9]*/cwd"):
+        for path in [Path("/proc", name, "cwd") for name in os.listdir("/proc") if name.isdigit()]:
             with contextlib.suppress(OSError):
                 if path.readlink().is_relative_to(self.folder) and is_running(int(path.parent.name)):
                     found.append(int(path.parent.name))
