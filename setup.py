@@ -37,7 +37,7 @@ setup(
     package_data={"pickup_core": ["config.py.example", "status_page.css"]},
     data_files=[
         ("share/doc/pickup/examples", [f"docs/examples/pickup.{kind}" for kind in ("cron", "service", "timer")]),
-        ("share/doc/pickup/how-to", sorted(str(page.relative_to(HERE)) for page in HERE.glob("docs/how-to/*.rst"))),
+        ("share/doc/pickup/how-to", sorted(str(page.relative_to(HERE)) for page in HERE.glob("docs/how-to/*.*"))),
         ("share/man/man1", built("pickup.1")),
         ("share/man/man5", built("pickup-config.5")),
     ],

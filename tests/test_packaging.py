@@ -34,7 +34,7 @@ def test_the_examples_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_how_to_pages_that_messages_name_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     files = dict(packaged(monkeypatch)["data_files"])
-    assert {ROOT / name for name in files["share/doc/pickup/how-to"]} == set((ROOT / "docs/how-to").glob("*.rst"))
+    assert {ROOT / name for name in files["share/doc/pickup/how-to"]} == set((ROOT / "docs/how-to").glob("*.*"))
 
 
 def test_the_version_stands_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
