@@ -56,7 +56,7 @@ docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html,
 	$(run) sphinx -W --keep-going -q -b man docs docs/_build/man
 
 dist: docs $(VENV)/.installed-dist  ## make packages to be installed in dist, with man pages and examples: the source, and a wheel of it
-	@rm -f pickup.egg-info/SOURCES.txt  # which would add what an earlier MANIFEST.in named
+	@rm -rf dist pickup.egg-info/SOURCES.txt  # the latter would add what an earlier MANIFEST.in named
 	@output=$$($(run) build --outdir dist . 2>&1) || { echo "$$output" >&2; exit 1; }
 	@echo "In dist:" $$(ls dist)
 

@@ -13,7 +13,8 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -122,6 +123,7 @@ class Config:
     named: frozenset[str]
     masked_text: str
     masked_modules: Mapping[str, str]
+    at_hand: Callable[[], AbstractContextManager[None]]
     version: tuple[int, int]
     job: str | None
     generators: tuple[GeneratorEntry, ...]
@@ -216,6 +218,7 @@ def load_config(path: Path, generators: bool = True) -> Config:
         named=frozenset(given),
         masked_text=masked,
         masked_modules=modules,
+        at_hand=siblings.at_hand,
         version=version,
         job=job,
         generators=tuple(produced),

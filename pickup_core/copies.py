@@ -50,13 +50,9 @@ def _known(config: Config) -> Iterable[tuple[TargetEntry, dict[str, str]]]:
     """Give what the history knows to have been brought to each target, by a run or a copy."""
     assert config.job is not None
     history = History(config.state_folder, config.job)
-    records = [record for kind in ("run", "copy") for record in history.records(kind) if record.get("places")]
-    labels = {record["backup"]: record["sizes"] for record in records if "sizes" in record}
-    deleted = [(record["target"], record["backup"]) for record in history.records("delete")]
-    deleted += [(record["target"], name) for record in history.records("prune") for name in record["deleted"]]
+    labels = {record["backup"]: record["sizes"] for record in history.records("run") if "sizes" in record}
     for target in config.targets:
-        place, newest = target.store().place, dict[str, str]()
-        there = {record["backup"] for record in records if place in record["places"]}
-        for name in sorted(there - {name for where, name in deleted if where == target.name}):
+        newest: dict[str, str] = {}
+        for name in sorted(history.stored_at(target.store().place, target.name)):
             newest |= dict.fromkeys(labels.get(name, ()), name)
         yield target, newest

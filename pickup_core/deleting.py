@@ -18,8 +18,9 @@ from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.manifest import Summary, started_at
 from pickup_core.memory import Memory
-from pickup_core.prune import delete_backup, is_ours
+from pickup_core.prune import delete_backup, is_ours, is_strange
 from pickup_core.report import explained
+from pickup_core.run import machine_digest
 from pickup_core.session import Session, job_of
 from pickup_core.wording import in_words, names_in_words
 
@@ -53,18 +54,24 @@ def delete_command(session: Session) -> None:
 
 
 def _look(session: Session, config: Config, job: str) -> tuple[list[_Found], list[Summary]]:
-    """Give the backup at each target where it is to go, and what all others hold that stay, wherever they are."""
+    """Give the backup at each target where it is to go, and what all others hold that stay, wherever they are. One that
+    is dated later than now, or that no run here made though it says so, is none to rely on.
+    """
+    now = datetime.now(timezone.utc)
     found: list[_Found] = []
     copies: list[Summary] = []
     asked = chosen(config.targets, session.options.target)
     for target in config.targets:
         place = Catalogue(target.name, target.store(), Memory(config.state_folder, session.options.dry_run))
-        with session.report.attempt(target.where) if target in asked else _not_counted(target), place.store:
+        with session.report.attempt(target.where) if target in asked else _not_counted(target) as outcome, place.store:
             for backup in place.backups(job):
                 if backup.id == session.options.backup and target in asked:
                     found.append(_found(target, backup))
-                elif backup.is_finished:
+                elif backup.is_finished and backup.started <= now and not is_strange(backup, machine_digest(), now):
                     copies.append(backup.summary)
+        if outcome and outcome.is_absent:
+            what = f"is not there, and a backup {session.options.backup} that it may hold stays"
+            session.report.fail(target.where, f"{what}\nHint: run the same command when it is there")
     return found, copies
 
 
@@ -103,8 +110,12 @@ def _see_that_it_may_go(session: Session, found: Sequence[_Found], copies: Itera
         raise UsageError(what, hint="--even-last deletes it all the same; a newer backup would hold another one")
 
 
-def _lost(going: Iterable[Summary], staying: Iterable[Summary]) -> list[str]:
-    """Give the labels of the entries of which no copy stays that is as good as the one which goes."""
+def _lost(going: Sequence[Summary], others: Iterable[Summary]) -> list[str]:
+    """Give the labels of the entries of which no copy stays that is as good as the one which goes, and of the same
+    machine: those of a clone are of something else.
+    """
+    machines = {summary.machine for summary in going}
+    staying = [summary for summary in others if summary.machine in machines]
     good = {label for summary in staying for label in summary.good}
     some = good | {label for summary in staying for label in summary.lossy}
     lost = [label for summary in going for label in summary.good if label not in good]

@@ -95,12 +95,11 @@ class Delivery(ABC):
         with attempt as outcome, suppress(WithdrawnError), shown, target.store() as store:
             catalogue = Catalogue(target.name, store, Memory(self.config.state_folder))
             policy, job, name = target.keys.retention, self.draft.job, self.draft.id
-            is_known = self._history.knows_place(store.place)
-            if not is_known:
+            if not self._history.knows_place(store.place):
                 store.create_root()
             backups = [] if policy else catalogue.backups(job)  # a listing: where that fails, nothing else is tried
             is_there = any(item.name == job for item in store.listdir()) if policy else bool(backups)
-            if is_known and not is_there:
+            if not is_there and self._history.stored_at(store.place, target.name):
                 what = f"no backup of job {job} is there, though this machine has stored some"
                 self.report.warn(target.where, f"{what}\nHint: is the disk mounted? See require_mount in its config")
             if policy:

@@ -41,7 +41,7 @@ def generate(
     stored: dict[str, StoredArtefact] = {}
     taken: set[str] = set()
     log.info("%s: starts", entry.label)
-    hooks = hooked(entry.keys.before, entry.keys.after, entry.where, report)
+    hooks = hooked(entry.keys.before, entry.keys.after, entry.where, report, config.at_hand)
     with report.attempt(entry.where, outcome), hooks, showing(entry.label), staging.scratch() as scratch:
         with contextlib.closing(_artefacts(entry, scratch)) as artefacts:
             for artefact in artefacts:

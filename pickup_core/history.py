@@ -99,6 +99,19 @@ class History:
                 return False
         return False
 
+    def stored_at(self, place: str, target: str) -> set[str]:
+        """Give the names of the backups that a run or a copy here has brought to a place, a target's, and that nothing
+        here has deleted there.
+        """
+        stored = {
+            record["backup"]
+            for kind in ("run", "copy")
+            for record in self.records(kind)
+            if place in record.get("places", ())
+        }
+        stored -= {record["backup"] for record in self.records("delete") if record["target"] == target}
+        return stored.difference(*(record["deleted"] for record in self.records("prune") if record["target"] == target))
+
     def knows_place(self, place: str) -> bool:
         """Tell whether a run or a copy here has stored a backup in this place before."""
         return any(place in record.get("places", ()) for kind in ("run", "copy") for record in self.records(kind))

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import logging
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -20,6 +20,8 @@ from pickup_core.writers import HINT
 
 _LEFTOVER_AGE = timedelta(days=1)
 _TAKEOVER_TIME = timedelta(days=7)
+_LONGEST_RUN = timedelta(days=2)  # of another machine, which may bring a backup that was begun so long before
+_LONGEST_UPLOAD = timedelta(days=7)
 _LONGEST_MARK = 65_536
 _ON_ITS_WAY = re.compile(r"\.([^.]+)\.(?:json|partial\.json|keep)\.[^.]+")
 
@@ -35,9 +37,30 @@ class _Present(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """What earlier prunes on this machine saw of another machine's job at a target: the `names` of its backups, when
+    each of its unfinished uploads was first `left` there, and when the `last` of these prunes was.
+    """
+
+    last: datetime
+    names: Collection[str]
+    left: Mapping[str, datetime]
+
+    def is_late(self, backup: Backup) -> bool:
+        """Tell whether a backup was not there then, though it is dated so long before: whoever has broken into the
+        other machine could add such, and so let those be deleted that it may not delete itself.
+        """
+        return backup.id not in self.names and backup.started < self.last - _LONGEST_RUN
+
+    def is_given_up(self, path: str, now: datetime) -> bool:
+        """Tell whether what an upload has left was there so long ago that no upload can be at work on it still."""
+        return path in self.left and now - self.left[path] > _LONGEST_UPLOAD
+
+
+@dataclass(frozen=True)
 class Pruned:
-    """What prune decided on each backup, which ones it deleted (or, in a dry run, would delete), which ones bear this
-    machine's name though no run here made them, what is to be warned about, and what is only worth knowing.
+    """What prune decided on each backup, which ones it deleted (or, in a dry run, would delete), which ones nobody can
+    have brought there as their names say, what is to be warned about, and what is only worth knowing.
     """
 
     decisions: Sequence[Decision] = ()
@@ -56,21 +79,26 @@ def prune(
     machine: str | None,
     anyway: bool = False,
     upcoming: Manifest | None = None,
+    earlier: Earlier | None = None,
 ) -> Pruned:
     """Apply the policy to a job's finished backups at one place, and delete those that it does not keep.
 
     `entries` are the labels of the config's generator entries, and `machine` is this machine's digest; both are None
-    for another machine's job, of which the manifests tell the entries. `anyway` lets an age rule delete more than
-    half of the backups at once, and counts those of other machines and those that no run here made. `upcoming` is a
-    backup that a dry run takes as present. Each deletion takes the manifest first; one that fails is a warning, and the
-    others go on.
+    for another machine's job, of which the manifests tell the entries, and `earlier` what was there before. `anyway`
+    lets an age rule delete more than half of the backups at once, and counts those of other machines and those that no
+    run here made. `upcoming` is a backup that a dry run takes as present. Each deletion takes the manifest first; one
+    that fails is a warning, and the others go on.
     """
     finished, warnings, notes = _sorted_out(catalogue.backups(job))
-    strange = [backup.id for backup in finished if machine and _is_strange(backup, machine, now)]
+    again = "pickup.py prune --prune-anyway" if machine else f"pickup.py prune --job {job} --prune-anyway"
+    strange = [backup.id for backup in finished if machine and is_strange(backup, machine, now)]
+    late = [backup.id for backup in finished if earlier and earlier.is_late(backup)]
     if not anyway:
-        finished = [backup for backup in finished if backup.id not in strange]
-        hint = "if that is right, as after a restore of this machine, pickup.py prune --prune-anyway"
+        finished = [backup for backup in finished if backup.id not in {*strange, *late}]
+        hint = f"if that is right, as after a restore of this machine, {again}"
         warnings += [f"no run here made {name}: kept, and not counted. Hint: {hint}" for name in strange]
+        what = "was not there when this machine last pruned, though it is dated long before: kept, and not counted"
+        warnings += [f"{name} {what}. Hint: if that is right, as after a copy, {again}" for name in late]
     present = [_Present(backup.id, backup.started, backup.summary) for backup in finished]
     if upcoming and upcoming.id not in {each.id for each in present}:
         present.insert(0, _Present(upcoming.id, upcoming.started, upcoming.summary))
@@ -86,7 +114,7 @@ def prune(
     if entries is None:
         entries = {label for holding in holdings for label in holding.good | holding.lossy}
     decisions = decide(holdings, policy, entries, now)
-    objection = None if anyway else _objection(decisions, policy, job, present, machine)
+    objection = None if anyway else _objection(decisions, policy, job, present, machine, again)
     if objection:
         return Pruned(decisions, (), strange, [*warnings, objection], notes)
     unwanted = {decision.id for decision in decisions if not decision.keep}
@@ -99,7 +127,7 @@ def prune(
     return Pruned(decisions, deleted, strange, warnings, notes)
 
 
-def _is_strange(backup: Backup, machine: str, now: datetime) -> bool:
+def is_strange(backup: Backup, machine: str, now: datetime) -> bool:
     """Tell whether a backup bears this machine's name, but no run here made it: whoever can add files at a place could
     make it, and so let the real ones be deleted.
     """
@@ -122,40 +150,49 @@ def _sorted_out(backups: Iterable[Backup]) -> tuple[list[Backup], list[str], lis
 
 
 def _objection(
-    decisions: Sequence[Decision], policy: Policy, job: str, present: Sequence[_Present], machine: str | None
+    decisions: Sequence[Decision],
+    policy: Policy,
+    job: str,
+    present: Sequence[_Present],
+    machine: str | None,
+    again: str,
 ) -> str | None:
     """Say why nothing should be deleted for now, None where nothing speaks against it."""
     if machine and (other := _other_machine(present, machine)):
         return (
             f"{other.summary.host} writes backups of job {job} too, the last of them {other.id} of "
             f"{local_time(other.started)}: nothing is pruned. Hint: {HINT}; where this machine replaces that one, "
-            "pickup.py prune --prune-anyway"
+            f"{again}"
         )
     if deletes_too_much(decisions, policy):
         count = sum(not decision.keep for decision in decisions)
         return (
             f"the retention policy would delete {count} of {len(decisions)} backups at once, so nothing was deleted. "
-            "Hint: if that is right, pickup.py prune --prune-anyway; if not, look at the clock and at retention"
+            f"Hint: if that is right, {again}; if not, look at the clock and at retention"
         )
     return None
 
 
-def clear_leftovers(catalogue: Catalogue, job: str, now: datetime) -> tuple[list[str], list[str]]:
+def clear_leftovers(
+    catalogue: Catalogue, job: str, now: datetime, spares: Callable[[str], bool] = lambda path: False
+) -> tuple[list[str], list[str]]:
     """Delete unfinished backups of this job that are older than a day and bear our mark; so goes a manifest that never
-    got its final name. Give what was deleted, and a warning for each that could not be.
+    got its final name. `spares` is asked of each, by its path, and what it says yes to stays. Give what was deleted,
+    and a warning for each that could not be.
     """
     cleared: list[str] = []
     warnings: list[str] = []
     for backup in catalogue.backups(job):
         if backup.status == "unfinished" and now - backup.started > _LEFTOVER_AGE and not backup.is_kept:
             with _failure_noted(f"{backup.folder} was left unfinished and could not be deleted", warnings):
-                if is_ours(catalogue.store, backup):
+                if is_ours(catalogue.store, backup) and not spares(backup.folder):
                     delete_backup(backup)
                     cleared.append(backup.folder)
     for item in catalogue.store.listdir(job):
         found = _ON_ITS_WAY.fullmatch(item.name)
         started = started_at(found[1]) if found and not item.is_folder else None
-        if started is not None and now - started > _LEFTOVER_AGE:
+        is_old = started is not None and now - started > _LEFTOVER_AGE
+        if is_old and not spares(f"{job}/{item.name}"):
             with _failure_noted(f"{job}/{item.name} was left unfinished and could not be deleted", warnings):
                 catalogue.store.delete(f"{job}/{item.name}")
                 cleared.append(f"{job}/{item.name}")
@@ -172,14 +209,14 @@ def _failure_noted(what: str, warnings: list[str]) -> Iterator[None]:
 
 
 def delete_backup(backup: Backup) -> None:
-    """Delete a backup: its manifest first, its mark last, so that what an interruption leaves is known as ours, and is
-    not kept for ever.
+    """Delete a backup: the reason to keep it, its manifest, and its mark last, so that what an interruption leaves is
+    known as ours, and goes one day.
     """
     store = backup.catalogue.store
-    if backup.marker:
-        store.delete(backup.manifest_path)
     if backup.is_kept:
         store.delete(f"{backup.folder}.keep")
+    if backup.marker:
+        store.delete(backup.manifest_path)
     for item in store.listdir(backup.folder):
         if "/" in item.name or item.name in (".", ".."):
             raise StoreError(f"{backup.folder} is listed with a name that leads out of it: {item.name!r}")

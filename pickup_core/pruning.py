@@ -2,18 +2,18 @@
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 
 from pickup_core.catalogue import Catalogue
 from pickup_core.config import Config, load_config
 from pickup_core.delivery import tell_cleared, tell_pruned
 from pickup_core.entries import TargetEntry, chosen
-from pickup_core.errors import UsageError
+from pickup_core.errors import LockedError, PickupError, UsageError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.memory import Memory
-from pickup_core.prune import clear_leftovers, prune
+from pickup_core.prune import Earlier, clear_leftovers, prune
 from pickup_core.run import machine_digest
 from pickup_core.session import Session, job_of
 from pickup_core.store import DryRun
@@ -27,8 +27,12 @@ def prune_command(session: Session) -> None:
     if options.job and options.all_jobs:
         raise UsageError("--job names one job, and --all-jobs all of them: they do not go together")
     config = session.config(generators=False)
-    if config.raw_generators or not (options.job or options.all_jobs):  # a machine that backs up has a job of its own
+    if config.raw_generators:  # a machine that backs up has a job of its own
         config = load_config(config.path)
+    elif not (options.job or options.all_jobs):
+        raise UsageError(
+            "the config has no GENERATORS, and so no job of its own", hint="name one by --job, or --all-jobs"
+        )
     targets = [target for target in chosen(config.targets, options.target) if target.keys.retention]
     if not targets:
         raise UsageError(
@@ -41,13 +45,24 @@ def prune_command(session: Session) -> None:
         with session.report.attempt(target.where):
             for job in _jobs_at(target):
                 log.info("%s: job %s", target.label, job)
-                with session.report.attempt(f"{target.where}: job {job}"):
+                with session.report.attempt(f"{target.where}: job {job}"), _no_end_of_all():
                     _prune_job(session, config, [target], job)
 
 
 def _jobs_at(target: TargetEntry) -> list[str]:
+    """List the jobs at a target; a folder of somebody else's may have the name of one."""
     with target.store() as store:
-        return Catalogue(target.name, store).jobs()
+        place = Catalogue(target.name, store)
+        return [job for job in place.jobs() if place.backups(job)]
+
+
+@contextlib.contextmanager
+def _no_end_of_all() -> Iterator[None]:
+    """Let a job that is locked fail like another one: it is not the only one."""
+    try:
+        yield
+    except LockedError as error:
+        raise PickupError(error.message, error.hint) from error
 
 
 def _prune_job(session: Session, config: Config, targets: Sequence[TargetEntry], job: str) -> None:
@@ -66,15 +81,45 @@ def _prune_at(session: Session, config: Config, target: TargetEntry, job: str) -
     labels = [entry.label for entry in config.generators] if is_own else None
     machine = machine_digest() if is_own else None
     store, memory = target.store(), Memory(config.state_folder, is_frozen=options.dry_run)
+    history = History(config.state_folder, job)
+    earlier = None if is_own else _earlier(history, target.name)
+    spared: list[str] = []
+
+    def spares(path: str) -> bool:
+        """An upload of this machine is not at work now; one of another machine may be."""
+        if is_own or (earlier and earlier.is_given_up(path, now)):
+            return False
+        spared.append(path)
+        return True
+
     with store:
         catalogue = Catalogue(target.name, DryRun(store) if options.dry_run else store, memory)
-        tell_cleared(target, clear_leftovers(catalogue, job, now), report, options.dry_run)
-        pruned = prune(catalogue, job, policy, labels, now, machine, options.prune_anyway)
+        tell_cleared(target, clear_leftovers(catalogue, job, now, spares), report, options.dry_run)
+        pruned = prune(catalogue, job, policy, labels, now, machine, options.prune_anyway, earlier=earlier)
     if not pruned.decisions:
         log.info("%s: holds no finished backup of job %s", target.label, job)
     tell_pruned(target, policy, pruned, report, logging.INFO, options.dry_run)
     if not options.dry_run:
-        history = History(config.state_folder, job)
-        history.add("prune", target=target.name, deleted=pruned.deleted)
+        seen: dict[str, list[str]] = {}
+        if not is_own:
+            names, left = (earlier.names, earlier.left) if earlier else ((), {})
+            seen["names"] = [decision.id for decision in pruned.decisions if decision.id not in names]
+            seen["left"] = [path for path in spared if path not in left]
+        history.add("prune", target=target.name, deleted=pruned.deleted, **seen)
         for name in pruned.strange if options.prune_anyway else ():
             history.add("adopted", backup=name)
+
+
+def _earlier(history: History, target: str) -> Earlier | None:
+    """Give what earlier prunes saw of another machine's job, each of which has noted what was new; None where there was
+    none.
+    """
+    records = [record for record in history.records("prune") if record["target"] == target and "names" in record]
+    if not records:
+        return None
+    times = [datetime.fromisoformat(record["time"]) for record in records]
+    left: dict[str, datetime] = {}
+    for time, record in zip(times, records, strict=True):
+        for path in record["left"]:
+            left.setdefault(path, time)
+    return Earlier(times[-1], {name for record in records for name in record["names"]}, left)

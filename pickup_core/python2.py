@@ -1,8 +1,10 @@
 """Python 2, as far as it takes to say that a config or a profile is written in it, and what Python 3 writes instead."""
 
+import contextlib
 import re
-from collections.abc import Iterator
+from pathlib import Path
 
+_ENOUGH = 20
 _SYNTAX = (
     (r"\bprint\b(?!\s*[(=.,)\]])\s*(?:>>\s*)?", "", "print is a function: print(...)"),
     (r"\bexec\b(?!\s*[(=.,)\]])\s*", "", "exec is a function: exec(...)"),
@@ -26,37 +28,43 @@ _NAMES: dict[type[Exception], dict[str, str]] = {
 
 
 def old_lines(source: str) -> dict[str, list[int]]:
-    """Give what Python 3 writes in place of what only Python 2 can read, with the numbers of the lines.
+    """Give what Python 3 writes in place of what only Python 2 can read, with the numbers of the lines, those of the
+    first twenty places.
 
-    There is nothing where this is no Python 2, but wrong in both. What else is wrong with it is not told.
+    There is nothing where that is not all that is wrong with it: a missing comma makes no Python 2.
     """
-    found: dict[str, list[int]] = {}
-    for number, sentence in sorted(_found(source.splitlines())):
-        found.setdefault(sentence, []).append(number)
-    return found
-
-
-def _found(lines: list[str]) -> Iterator[tuple[int, str]]:
-    """Give each such place, and write it as Python 3 does, so that the next one comes to light."""
-    while True:
+    lines, found = source.splitlines(), list[tuple[int, str]]()
+    while len(found) < _ENOUGH:
         try:
             compile("\n".join(lines) + "\n", "config", "exec", dont_inherit=True)
-            return
+            break
         except SyntaxError as error:
-            number = error.lineno or 0
-            for pattern, now, sentence in _SYNTAX if 0 < number <= len(lines) else ():
-                changed = re.sub(pattern, now, lines[number - 1])
-                if changed != lines[number - 1]:
-                    lines[number - 1] = changed
-                    yield number, sentence
-                    break
-            else:
-                return
+            place = _modernized(lines, error.lineno or 0)
+        if place is None:
+            return {}
+        found.append(place)
+    told: dict[str, list[int]] = {}
+    for number, sentence in sorted(found):
+        told.setdefault(sentence, []).append(number)
+    return told
+
+
+def _modernized(lines: list[str], number: int) -> tuple[int, str] | None:
+    """Write one place of a line as Python 3 does, and give it; None where there is none."""
+    for pattern, now, sentence in _SYNTAX if 0 < number <= len(lines) else ():
+        changed = re.sub(pattern, now, lines[number - 1])
+        if changed != lines[number - 1]:
+            lines[number - 1] = changed
+            return number, sentence
+    return None
 
 
 def is_old(error: BaseException) -> bool:
     """Tell whether a module cannot be read because it is written in Python 2."""
-    return isinstance(error, SyntaxError) and bool(old_lines((error.text or "").strip()))
+    if isinstance(error, SyntaxError) and error.filename:
+        with contextlib.suppress(OSError, ValueError):
+            return bool(old_lines(Path(error.filename).read_text(encoding="utf-8")))
+    return False
 
 
 def name_of_now(error: BaseException) -> str:

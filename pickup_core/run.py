@@ -72,7 +72,7 @@ def run(config: Config, wish: RunWish, report: Report, begun: Callable[[], objec
             warn_of_room(staging.room(), needed_room([sizes.get(entry.label, {}) for entry in generators]), report)
         facts: dict[str, Any] = {"backup": draft.id, "only": wish.only, "targets": wish.targets}
         where = f"job {config.job}"
-        with report.attempt(where), hooked(config.before, config.after, where, report):
+        with report.attempt(where), hooked(config.before, config.after, where, report, config.at_hand):
             others = (config, draft, targets, wish.keep, report)
             with Streamed(*others) if config.streams else Staged(*others, staging) as delivery:
                 try:

@@ -9,6 +9,7 @@ import builtins
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
@@ -37,7 +38,9 @@ class Siblings(MetaPathFinder, Loader):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._modules: dict[str, ModuleType] = {}
+        self._hidden: dict[str, ModuleType] = {}
         self._depth = 0
+        self._lock = threading.Lock()
         self.files: list[Sibling] = []
 
     def run(self, path: Path, source: str, module: ModuleType) -> None:
@@ -46,7 +49,7 @@ class Siblings(MetaPathFinder, Loader):
         Raises whatever the source raises, and `ConfigError` where somebody else could have written what it imports.
         """
         module.__dict__["__builtins__"] = {**vars(builtins), "__import__": self._import}
-        with self._in_effect():
+        with self.at_hand():
             exec(compile(source, str(path), "exec"), vars(module))  # noqa: S102 - it is code, and its file was checked
 
     def find_spec(
@@ -88,22 +91,24 @@ class Siblings(MetaPathFinder, Loader):
 
     def _import(self, *arguments: Any, **named: Any) -> Any:
         """Import as Python does, with these modules at hand: the `__import__` of the modules that are run here."""
-        with self._in_effect():
+        with self.at_hand():
             return builtins.__import__(*arguments, **named)
 
     @contextlib.contextmanager
-    def _in_effect(self) -> Iterator[None]:
+    def at_hand(self) -> Iterator[None]:
         """Let these modules be found while the `with` lasts. Then nobody else meets them."""
-        self._depth += 1
-        hidden = {name: sys.modules[name] for name in self._modules.keys() & sys.modules.keys()}
-        if self._depth == 1:
-            sys.modules.update(self._modules)
-            sys.meta_path.insert(0, self)
+        with self._lock:
+            self._depth += 1
+            if self._depth == 1:
+                self._hidden = {name: sys.modules[name] for name in self._modules.keys() & sys.modules.keys()}
+                sys.modules.update(self._modules)
+                sys.meta_path.insert(0, self)
         try:
             yield
         finally:
-            self._depth -= 1
-            if self._depth == 0:
-                sys.meta_path.remove(self)
-                self._modules = {name: sys.modules.pop(name) for name in self._modules if name in sys.modules}
-                sys.modules.update(hidden)
+            with self._lock:
+                self._depth -= 1
+                if self._depth == 0:
+                    sys.meta_path.remove(self)
+                    self._modules = {name: sys.modules.pop(name) for name in self._modules if name in sys.modules}
+                    sys.modules.update(self._hidden)

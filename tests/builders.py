@@ -19,9 +19,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pickup_core.artefact import Readable
 from pickup_core.config import Config, load_config
-from pickup_core.errors import ConfigError, NoRootError
+from pickup_core.errors import ConfigError, ExitCode, NoRootError
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact, StoredFile, backup_id
 from pickup_core.progress import Board, looking_on, showing
 from pickup_core.retention import Holding
@@ -140,6 +142,14 @@ def write_config(folder: Path, text: str, mode: int = 0o600) -> Path:
     path.write_text(text, encoding="utf-8")
     path.chmod(mode)
     return path
+
+
+def refusal(folder: Path, head: str) -> ConfigError:
+    """Give why a config is refused that begins so."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(write_config(folder, config_text(head)))
+    assert caught.value.exit_code == ExitCode.CONFIG
+    return caught.value
 
 
 def loaded(folder: Path, text: str, generators: bool = True) -> Config:

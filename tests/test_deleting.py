@@ -1,6 +1,7 @@
 """The command delete: one backup goes, wherever it is, unless something speaks against it; and nothing else does."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from pickup_core.errors import LockedError, UsageError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from target_profiles.folder import Target
+from tests.builders import LOCAL, config_text, write_config
 from tests.places import CONTENTS, JOB
 from tests.sessions import LONG_AGO, carried_out, configure, keep, make_later, stored, there
 from tests.stored import nothing_changes
@@ -219,3 +221,51 @@ def test_a_target_that_deletes_nothing_though_it_says_so_is_found_out(
     done = carried_out(tmp_path, "delete", name)
     assert done.status == 2
     assert f"backup {JOB}/{name} is listed still, after it was deleted" in done.err
+
+
+def test_an_optional_target_that_is_away_may_hold_it_still(tmp_path: Path) -> None:
+    """Exit 2: who deletes a secret has to know where it may be."""
+    entry = 'dict(name="{0}", profile="folder", config=dict(path="{0}"), optional={1})'
+    write_config(tmp_path, config_text(LOCAL, targets=f"[{entry.format('one', False)}, {entry.format('two', True)}]"))
+    first, second = stored(tmp_path, "one", 2)
+    done = carried_out(tmp_path, "delete", second)
+    assert (done.status, there(tmp_path, "one")) == (2, [first])
+    assert done.err == (
+        f"ERROR: TARGETS[1] 'two' (folder): is not there, and a backup {second} that it may hold stays\n"
+        "Hint: run the same command when it is there\n"
+    )
+    assert carried_out(tmp_path, "delete", second).status == 2, "no word of there being no such backup"
+
+
+def test_only_a_copy_of_the_same_machine_is_one(tmp_path: Path) -> None:
+    """A clone has its own things under the same names; and what is dated later than now is no copy to rely on."""
+    configure(tmp_path, "one")
+    [mine] = stored(tmp_path, "one", machine="a" * 16)
+    stored(tmp_path, "one", 1, LONG_AGO + timedelta(days=1), machine="e" * 16)
+    stored(tmp_path, "one", 1, datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=9), machine="a" * 16)
+    assert "holds the last copy that was found of" in str(refused(tmp_path, mine))
+
+
+def test_what_breaks_off_leaves_nothing_that_is_kept_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(tmp_path, "one")
+    name, _ = stored(tmp_path, "one", 2)
+    (tmp_path / "one" / JOB / f"{name}.keep").write_text("before the move")
+    with monkeypatch.context() as broken:
+        broken.setattr(Target, "delete", once(Target.delete))
+        assert carried_out(tmp_path, "delete", name, "--even-kept").status == 2
+    assert not (tmp_path / "one" / JOB / f"{name}.keep").exists()
+    assert carried_out(tmp_path, "delete", name).status == 0
+    assert remains(tmp_path, "one", name) == []
+
+
+def once(delete: Callable[..., None]) -> Callable[..., None]:
+    """Give what deletes once, and then fails."""
+    calls = iter([delete])
+
+    def deletes(*arguments: object) -> None:
+        next(calls, broken)(*arguments)
+
+    def broken(*arguments: object) -> None:
+        raise OSError("the disk is gone")
+
+    return deletes

@@ -25,7 +25,7 @@ from tests.builders import LOCAL, ROOT, config_text, write_config
 
 pytestmark = [pytest.mark.dist, pytest.mark.timeout(600)]
 
-OLDEST, NEWEST = 10, 14
+OLDEST, NEWEST = 10, 13
 MODULES = {"fast": "isal.igzip", "notify": "apprise", "objectstore": "obstore", "docs": "sphinx, furo", "dist": "build"}
 """What one can import when an extra is installed. The extra `test` is what `make test-pythons` has installed."""
 

@@ -206,13 +206,19 @@ def test_a_profile_of_the_script_of_2010_is_told_the_contract_of_now(
     assert (ROOT / page).is_file()
 
 
+def test_a_target_may_have_helpers_that_are_called_so(tmp_path: Path) -> None:
+    head = "from pickup_core.api import Store\nAPI_VERSION = (1, 0)\n"
+    write(tmp_path, f"{head}class Target(Store): pass\ndef init(repository): pass\ndef run(command): pass\n", "target")
+    assert load_profile("target", "mine", tmp_path).Target
+
+
 @pytest.mark.parametrize("name", ["mine", "acme_old.part"])
-@pytest.mark.parametrize("line", ["print staging_area", "    except OSError, e:"])
+@pytest.mark.parametrize("body", ["    print staging_area", "    try: pass\n    except OSError, e: pass"])
 def test_a_profile_in_python_2_is_told_the_contract_of_now(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, line: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str
 ) -> None:
     """F6."""
-    source = "def run(staging_area):\n    try: pass\n" + line
+    source = f"def run(staging_area):\n{body}\n"
     write(tmp_path, source)
     (tmp_path / "acme_old").mkdir()
     (tmp_path / "acme_old/part.py").write_text(source)

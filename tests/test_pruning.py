@@ -1,12 +1,13 @@
 """The command prune: of the config's job, of another one, and of all that a target holds; and what uploads have left."""
 
+import json
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from pickup_core.errors import ConfigError, LockedError, UsageError
+from pickup_core.errors import LockedError, UsageError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.run import machine_digest
@@ -90,7 +91,7 @@ def test_a_job_at_work_here_costs_itself(tmp_path: Path) -> None:
         stored(tmp_path, "one", 2, LONG_AGO + timedelta(days=9 * (job == "db02")), **{**OTHER, "job": job})
     with job_lock(tmp_path / "state", "db02", LONG_AGO):
         done = carried_out(tmp_path, "prune", "--all-jobs")
-    assert done.status == 4
+    assert done.status == 2
     assert done.err.startswith("ERROR: TARGETS[0] 'one' (folder): job db02: another run of job db02 is at work")
     assert (len(there(tmp_path, "one", "db02")), len(there(tmp_path, "one", "web03"))) == (2, 1)
 
@@ -112,7 +113,7 @@ def test_a_machine_that_backs_up_nothing_prunes_for_others(tmp_path: Path) -> No
     assert carried_out(tmp_path, "prune", "--all-jobs").status == 0
     assert (there(tmp_path, "one"), there(tmp_path, "one", "db02")) == ([*mine[1:3], *mine[4:]], others[1:])
     assert carried_out(tmp_path, "prune", "--job", "db02").status == 0
-    with pytest.raises(ConfigError, match="GENERATORS is missing"):
+    with pytest.raises(UsageError, match="no GENERATORS, and so no job of its own\nHint: name one by --job"):
         carried_out(tmp_path, "prune")
 
 
@@ -129,15 +130,83 @@ def test_the_own_job_among_all_has_the_entries_of_the_config(tmp_path: Path) -> 
 # What uploads have left
 
 
-def test_what_broken_uploads_of_a_job_have_left_is_cleared(tmp_path: Path) -> None:
+def test_what_broken_uploads_of_another_machine_have_left_is_cleared_a_week_after_it_was_seen(tmp_path: Path) -> None:
     """T15: no run of a retired host will; one that does not bear our mark stays."""
     configure(tmp_path, "one", retention="dict(last=9)")
     left, strange, good = stored(tmp_path, "one", 3, **OTHER)
     for name in (left, strange):
         (tmp_path / "one/db02" / f"{name}.json").unlink()
     (tmp_path / "one/db02" / strange / "PICKUP.txt").unlink()
+    for _ in range(2):
+        assert "removed" not in carried_out(tmp_path, "prune", "--job", "db02").out
+    assert [each["left"] for each in History(tmp_path / "state", "db02").records("prune")] == [[f"db02/{left}"], []]
+    days_pass(tmp_path, 8)
     with nothing_changes(tmp_path):
         shown = carried_out(tmp_path, "prune", "--job", "db02", "-n").out
     assert f"folder/one: would remove db02/{left}, left by an upload that broke off" in shown
     assert carried_out(tmp_path, "prune", "--job", "db02").out == shown.replace("would remove", "removed")
     assert {path.name for path in (tmp_path / "one/db02").iterdir() if path.is_dir()} == {strange, good}
+
+
+def days_pass(home: Path, days: int) -> None:
+    """Let all that the history tells of db02 be so long ago."""
+    path = home / "state/db02.history.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        record["time"] = (datetime.fromisoformat(record["time"]) - timedelta(days=days)).isoformat()
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+
+
+def test_an_upload_of_another_machine_that_is_at_work_is_left_alone(tmp_path: Path) -> None:
+    """One that began days ago, or brings a backup that is so old, as copy does."""
+    configure(tmp_path, "one", retention="dict(last=1)")
+    [name] = stored(tmp_path, "one", **OTHER)
+    manifest = tmp_path / "one/db02" / f"{name}.json"
+    manifest.rename(tmp_path / "not yet")
+    (tmp_path / "one/db02" / f".{name}.json.abc").write_text("{")
+    carried_out(tmp_path, "prune", "--all-jobs")
+    days_pass(tmp_path, 6)
+    carried_out(tmp_path, "prune", "--job", "db02")
+    assert (tmp_path / "one/db02" / f".{name}.json.abc").exists()
+    (tmp_path / "not yet").rename(manifest)
+    assert carried_out(tmp_path, "verify", name, "--job", "db02").status == 0
+
+
+# Who has broken into another machine
+
+
+def test_what_is_dated_before_the_last_prune_and_was_not_there_lets_nothing_be_deleted(tmp_path: Path) -> None:
+    """R21: a host that may only add cannot let the one that prunes delete its backups."""
+    configure(tmp_path, "one", retention="dict(daily=7)")
+    real = stored(tmp_path, "one", 7, **OTHER)
+    assert carried_out(tmp_path, "prune", "--all-jobs").status == 0
+    assert there(tmp_path, "one", "db02") == real
+    forged = stored(tmp_path, "one", 9, LONG_AGO + timedelta(hours=20), **OTHER)
+    done = carried_out(tmp_path, "prune", "--all-jobs")
+    assert done.status == 1
+    assert done.err.count("was not there when this machine last pruned, though it is dated long before") == len(forged)
+    assert "Hint: if that is right, as after a copy, pickup.py prune --job db02 --prune-anyway" in done.err
+    assert set(there(tmp_path, "one", "db02")) == {*real, *forged}
+    assert carried_out(tmp_path, "prune", "--job", "db02", "--prune-anyway").status == 0
+    assert there(tmp_path, "one", "db02") == forged[-7:]
+    assert carried_out(tmp_path, "prune", "--all-jobs").status == 0, "who has said once that it is right is believed"
+
+
+def test_what_comes_after_the_last_prune_counts(tmp_path: Path) -> None:
+    """Also what was begun shortly before it: a run takes its time."""
+    configure(tmp_path, "one", retention="dict(last=2)")
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    stored(tmp_path, "one", 2, now - timedelta(days=9), **OTHER)
+    carried_out(tmp_path, "prune", "--all-jobs")
+    new = stored(tmp_path, "one", 2, now - timedelta(hours=47), **OTHER)
+    assert carried_out(tmp_path, "prune", "--all-jobs").status == 0
+    assert there(tmp_path, "one", "db02") == new
+
+
+def test_a_folder_of_somebody_else_is_no_job(tmp_path: Path) -> None:
+    configure(tmp_path, "one", retention="dict(last=2)")
+    stored(tmp_path, "one", 1, **OTHER)
+    (tmp_path / "one/photos").mkdir()
+    (tmp_path / "one/photos/cat.jpg").write_bytes(b"cat")
+    assert "photos" not in carried_out(tmp_path, "prune", "--all-jobs").out
+    assert not list((tmp_path / "state").glob("photos*"))

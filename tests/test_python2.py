@@ -1,14 +1,13 @@
 """Configs and profiles that are written in Python 2: told as such, line by line."""
 
+import time
 from pathlib import Path
 
 import pytest
 
-from pickup_core.config import load_config
-from pickup_core.errors import ConfigError, ExitCode
 from pickup_core.old_spellings import PAGE
 from pickup_core.python2 import old_lines
-from tests.builders import config_text, write_config
+from tests.builders import refusal
 
 PRINT = "print is a function: print(...)"
 OCTAL = "an octal number begins with 0o: 0o755"
@@ -61,16 +60,31 @@ def test_what_is_wrong_in_other_ways_ends(text: str) -> None:
     assert set(old_lines(text)) <= {PRINT}
 
 
-def refused(folder: Path, head: str) -> ConfigError:
-    with pytest.raises(ConfigError) as caught:
-        load_config(write_config(folder, config_text(head)))
-    assert caught.value.exit_code == ExitCode.CONFIG
-    return caught.value
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a = dict(filename="02-notes.txt") b = 1',
+        'a = dict(at="03:15", b=[',
+        "a = 1 b = 2  # since 2024-01-05, print it as `it` is",
+        'print "a"\na = dict("/srv/01" name=1)',
+    ],
+)
+def test_a_slip_in_python_3_is_no_python_2(tmp_path: Path, text: str) -> None:
+    """Also beside what looks like Python 2."""
+    assert old_lines(text) == {}
+    assert "Python 2" not in str(refusal(tmp_path, text))
+
+
+def test_of_many_lines_the_first_are_told_at_once() -> None:
+    """A config of thousands of lines holds nobody up."""
+    begun = time.monotonic()
+    assert old_lines("print 'a'\n" * 5000) == {PRINT: list(range(1, 21))}
+    assert time.monotonic() - begun < 30
 
 
 def test_a_config_in_python_2_is_told_as_such(tmp_path: Path) -> None:
     """F2."""
-    error = refused(tmp_path, "import os\nos.umask(077)\n" + "print 'hello'\n" * 7)
+    error = refusal(tmp_path, "import os\nos.umask(077)\n" + "print 'hello'\n" * 7)
     assert set(error.problems) == {
         "config.py is written in Python 2, and this is Python 3, which reads no more of it",
         "config.py, line 4: " + OCTAL,
@@ -91,6 +105,6 @@ def test_a_config_in_python_2_is_told_as_such(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_name_of_python_2_is_told_with_that_of_now(tmp_path: Path, head: str, what: str) -> None:
     """F2."""
-    message = refused(tmp_path, head).message
+    message = refusal(tmp_path, head).message
     assert message.startswith(f"config.py, line 3: {what}")
     assert ("Python 2" in message) == ("Python 2" in what)

@@ -4,15 +4,18 @@ import importlib
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from pickup_core.config import Config, load_config
-from pickup_core.errors import ConfigError, ExitCode
+from pickup_core.errors import ConfigError
+from pickup_core.hooks import hooked
+from pickup_core.report import Report
 from pickup_core.secret import redact
-from tests.builders import NOBODY, as_ordinary_user, config_text, loaded, ordinary_folder, python, write_config
+from tests.builders import NOBODY, as_ordinary_user, config_text, loaded, ordinary_folder, python, refusal, write_config
 
 
 def write(folder: Path, files: dict[str, str], mode: int = 0o600) -> None:
@@ -21,13 +24,6 @@ def write(folder: Path, files: dict[str, str], mode: int = 0o600) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         path.chmod(mode)
-
-
-def error_of(folder: Path, head: str) -> ConfigError:
-    with pytest.raises(ConfigError) as caught:
-        load_config(write_config(folder, config_text(head)))
-    assert caught.value.exit_code == ExitCode.CONFIG
-    return caught.value
 
 
 def policy_of(config: Config) -> str:
@@ -95,6 +91,39 @@ def test_a_hook_may_import_when_it_is_called(tmp_path: Path) -> None:
     config.before()
     assert (tmp_path / "note").read_text() == "done"
     assert "later" not in sys.modules
+
+
+def test_a_hook_may_import_by_a_name_that_it_makes_up(tmp_path: Path) -> None:
+    """As the how-to for many hosts has it."""
+    write(
+        tmp_path,
+        {
+            "common.py": "from importlib import import_module\ndef prepare():\n    import_module('later').note()\n",
+            "later.py": "from pathlib import Path\ndef note(): Path(__file__).with_name('note').write_text('done')\n",
+        },
+    )
+    config = loaded(tmp_path, config_text("from common import prepare\nBEFORE = prepare"))
+    with hooked(config.before, None, "here", Report(), config.at_hand):
+        assert (tmp_path / "note").read_text() == "done"
+    assert {"common", "later"}.isdisjoint(sys.modules)
+
+
+def test_threads_that_import_at_once_leave_nothing_behind(tmp_path: Path) -> None:
+    write(tmp_path, {"common.py": "", "a.py": "import time; time.sleep(0.3)", "b.py": "import time; time.sleep(0.1)"})
+    config = loaded(tmp_path, config_text("import common"))
+
+    def load(name: str) -> None:
+        with config.at_hand():
+            importlib.import_module(name)
+
+    for _ in range(3):
+        threads = [threading.Thread(target=load, args=(name,)) for name in ("a", "b", "common")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert {"common", "a", "b"}.isdisjoint(sys.modules)
+        assert not [finder for finder in sys.meta_path if type(finder).__name__ == "Siblings"]
 
 
 def test_a_config_may_do_without_a_module(tmp_path: Path) -> None:
@@ -184,7 +213,7 @@ def test_beside_pickup_itself_the_same_rules_hold(tmp_path: Path, monkeypatch: p
     assert set(config.masked_modules) == {"common.py", "places.py"}
     assert not list(tmp_path.rglob("*.pyc"))
     (tmp_path / "common.py").chmod(0o666)
-    assert "can be written by others" in error_of(tmp_path, "import common").message
+    assert "can be written by others" in refusal(tmp_path, "import common").message
 
 
 # Who may write it
@@ -193,7 +222,7 @@ def test_beside_pickup_itself_the_same_rules_hold(tmp_path: Path, monkeypatch: p
 def test_a_module_that_others_can_write_is_refused(tmp_path: Path) -> None:
     """F8."""
     write(tmp_path, {"common.py": "raise SystemExit('run')\n"}, mode=0o622)
-    error = error_of(tmp_path, "\nimport common")
+    error = refusal(tmp_path, "\nimport common")
     path = tmp_path / "common.py"
     assert error.message == f"config.py, line 4: {path} can be written by others, who could change what it says"
     assert error.hint == f"chmod go-w {path}"
@@ -202,7 +231,7 @@ def test_a_module_that_others_can_write_is_refused(tmp_path: Path) -> None:
 def test_a_package_is_held_to_the_same(tmp_path: Path) -> None:
     write(tmp_path, {"common/__init__.py": "import common.inner\n", "common/inner.py": "raise SystemExit('run')\n"})
     (tmp_path / "common/inner.py").chmod(0o666)
-    error = error_of(tmp_path, "import common")
+    error = refusal(tmp_path, "import common")
     what = f"{tmp_path}/common/inner.py can be written by others, who could change what it says"
     assert error.message == f"common/__init__.py, line 1: {what}"
 
@@ -211,9 +240,9 @@ def test_a_package_is_held_to_the_same(tmp_path: Path) -> None:
 def test_a_module_of_another_user_or_in_a_folder_of_others_is_refused_for_root(tmp_path: Path) -> None:
     write(tmp_path, {"common.py": "", "package/__init__.py": ""})
     os.chown(tmp_path / "common.py", NOBODY, NOBODY)
-    assert f"{tmp_path}/common.py belongs to user {NOBODY}" in error_of(tmp_path, "import common").message
+    assert f"{tmp_path}/common.py belongs to user {NOBODY}" in refusal(tmp_path, "import common").message
     (tmp_path / "package").chmod(0o777)
-    assert f"{tmp_path}/package can be written by others" in error_of(tmp_path, "import package").message
+    assert f"{tmp_path}/package can be written by others" in refusal(tmp_path, "import package").message
 
 
 # What is wrong in it
@@ -241,14 +270,14 @@ def test_an_error_in_a_module_names_that_file_and_line(tmp_path: Path) -> None:
          "config.py"),
         ("import nothing", "config.py, line 3: ModuleNotFoundError: No module named 'nothing'", "config.py"),
     ):  # fmt: skip
-        error = error_of(tmp_path, head)
+        error = refusal(tmp_path, head)
         assert error.message.startswith(said), error.message
         assert error.hint == (f"mend {tmp_path / mended}" if mended else "")
 
 
 def test_a_wrong_value_from_a_module_says_what_was_imported(tmp_path: Path) -> None:
     write(tmp_path, {"common.py": "COMPRESSION = 'zip'\n"})
-    error = error_of(tmp_path, "from common import *")
+    error = refusal(tmp_path, "from common import *")
     assert error.problems[0].startswith("config.py: COMPRESSION: ")
     assert error.hint == f"mend {tmp_path}/config.py, or what it imports: common.py"
 
@@ -257,7 +286,7 @@ def test_a_module_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: pyte
     """F2."""
     monkeypatch.setattr("pickup_core.config._LOAD_SECONDS", 1)
     write(tmp_path, {"common.py": "while True:\n    pass\n"})
-    assert "TimeoutError: was still being loaded after 1 seconds" in error_of(tmp_path, "import common").message
+    assert "TimeoutError: was still being loaded after 1 seconds" in refusal(tmp_path, "import common").message
 
 
 # Secrets
@@ -274,7 +303,7 @@ def test_secrets_of_a_module_are_masked_as_those_of_the_config(tmp_path: Path) -
 def test_an_error_shows_no_secret_of_a_module(tmp_path: Path) -> None:
     """I6: it is known before the module is run."""
     write(tmp_path, {"common.py": "KEY_PASSWORD = 'sesame-f1rst'\nraise ValueError('not sesame-f1rst')\n"})
-    assert error_of(tmp_path, "import common").message == "common.py, line 2: ValueError: not ***"
+    assert refusal(tmp_path, "import common").message == "common.py, line 2: ValueError: not ***"
 
 
 def test_a_module_with_a_secret_must_not_be_readable_by_everybody(tmp_path: Path) -> None:
@@ -282,7 +311,7 @@ def test_a_module_with_a_secret_must_not_be_readable_by_everybody(tmp_path: Path
     write(tmp_path, {"common.py": "DB_PASSWORD = 'sesame-0pen'\n", "plain.py": "A = 1\n"}, mode=0o644)
     loaded(tmp_path, config_text("import plain"))
     path = tmp_path / "common.py"
-    assert error_of(tmp_path, "import common").problems == (
+    assert refusal(tmp_path, "import common").problems == (
         f"config.py: {path} holds a secret and can be read by everybody. Hint: chmod 600 {path}",
     )
 

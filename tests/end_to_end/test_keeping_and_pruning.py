@@ -260,6 +260,12 @@ def test_a_disk_that_is_not_mounted_is_noticed_though_its_folder_is_there(
     )
 
 
+def test_a_place_from_which_all_was_deleted_is_no_disk_that_is_not_mounted(site: Site) -> None:
+    site.fill()
+    site.run("delete", site.backup(), "--even-last")
+    assert site.run("-q").err == ""
+
+
 def test_two_machines_that_write_one_job_are_told_and_nothing_is_pruned(aged: Site) -> None:
     """R19: a cloned machine; neither deletes what the other one made."""
     other = LAST_NIGHT + timedelta(days=1)
