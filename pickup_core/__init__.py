@@ -58,14 +58,17 @@ Bringing them back. `restore` fetches and unpacks into a `spool`, then `merge` m
 The command line:
 
     cli           options, signals, exit code               session       one command line: config, log, report
-    commands      what each command does                    check         check and dry run
-    reading       list, find, verify                        logs          where messages go
+    commands      finds the module of each command          check         check and dry run
+    running       run, check                                logs          where messages go
+    reading       list, find, verify                        keeping       keep
+    beginning     init, profiles, keygen
     restoring     restore                                   copying       copy
     watching      status                                    pruning       prune
     deleting      delete                                    screen        shows progress, on a terminal
     meter         a line of it                              terminal      what one is, and its colours
     scheduling    schedule                                  schedule      what is started, and when; a crontab
     units         the same for systemd                      completion    what completes it in a shell
+    program       what this Pickup is called, and where it lies
 """
 
 __version__ = "1.0.0"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import NamedTuple
 
 from pickup_core.artefact import Readable
 from pickup_core.encryption import Identities
@@ -29,7 +30,8 @@ from pickup_core.manifest import (
     started_at,
 )
 from pickup_core.memory import Memory
-from pickup_core.store import Store
+from pickup_core.program import PROGRAM
+from pickup_core.store import Item, Store
 from pickup_core.streams import Checked
 from pickup_core.wording import counted, local_time
 
@@ -182,18 +184,34 @@ class Backup:
             raise DamageError(f"{name} is missing") from error
 
 
+class Listing(NamedTuple):
+    """What the folder of a job holds: its backups, the newest first, whether a file says that it is retired, and files
+    and folders that are none of these.
+    """
+
+    backups: list[Backup]
+    is_retired: bool
+    others: list[Item]
+
+
 class Catalogue:
     """The backups at one place. `name` is the target's name, for people; `memory` is what this machine remembers, and
-    `identities` open what is encrypted.
+    `identities` open what is encrypted. Where it `lists_once`, it shows a job as it was when first asked for.
     """
 
     def __init__(
-        self, name: str, store: Store, memory: Memory | None = None, identities: Identities | None = None
+        self,
+        name: str,
+        store: Store,
+        memory: Memory | None = None,
+        identities: Identities | None = None,
+        lists_once: bool = False,
     ) -> None:
         self.name = name
         self.store = store
         self.memory = memory
         self.identities = identities or Identities()
+        self._listings: dict[str, Listing] | None = {} if lists_once else None
 
     @cached_property
     def place(self) -> str:
@@ -206,14 +224,19 @@ class Catalogue:
 
     def backups(self, job: str) -> list[Backup]:
         """List the backups of a job, the newest first. What is not named like a part of one is passed over."""
-        return self.look(job)[0]
+        return self.look(job).backups
 
-    def look(self, job: str) -> tuple[list[Backup], bool]:
-        """List the backups of a job, as `backups` does, and tell whether the job is retired: a file says so. Only who
-        watches over the job minds that.
-        """
+    def look(self, job: str) -> Listing:
+        """List all that the folder of a job holds."""
+        if self._listings is None:
+            return self._look(job)
+        if job not in self._listings:
+            self._listings[job] = self._look(job)
+        return self._listings[job]
+
+    def _look(self, job: str) -> Listing:
         parts: dict[str, dict[str, int | None]] = {}
-        is_retired = False
+        is_retired, others = False, []
         for item in self.store.listdir(job):
             name, dot, suffix = item.name.partition(".")
             if (name in parts or started_at(name) is not None) and (
@@ -223,11 +246,12 @@ class Catalogue:
             elif item.name == _RETIRED and not item.is_folder:
                 is_retired = True
             else:
-                log.debug("%s: %s/%s is none of ours and left alone", self.name, job, item.name)
+                others.append(item)
+                log.debug("%s: %s/%s is no part of a backup", self.name, job, item.name)
         found = [self._backup(job, name, names) for name, names in sorted(parts.items(), reverse=True)]
         if self.memory:
             self.memory.forget_others(self.place, job, {backup.id for backup in found})
-        return [backup for backup in found if backup.marker or backup.has_folder], is_retired
+        return Listing([backup for backup in found if backup.marker or backup.has_folder], is_retired, others)
 
     def _backup(self, job: str, name: str, names: dict[str, int | None]) -> Backup:
         marker = next((suffix for suffix in _MARKERS if names.get(suffix) is not None), None)
@@ -275,7 +299,7 @@ class Catalogue:
                     )
                 return backup
         moment = f" and was started before {local_time(before)}" if before else ""
-        hint = "pickup.py list shows what there is"
+        hint = f"{PROGRAM} list shows what there is"
         for newest, reason in passed[:1]:
             hint = f"the newest is {newest}: {reason}. One that is named is taken as it is"
         raise UsageError(f"it holds no backup of job {job} {which}{moment}", hint=hint)
@@ -285,7 +309,7 @@ class Catalogue:
         if len(found) != 1:
             names = ", ".join(backup.id for backup in found[:5])
             what = f"{len(found)} backups of job {job}" if found else f"no backup of job {job}"
-            hint = f"for example {names}" if found else "pickup.py list shows them; --path FILE restores a file"
+            hint = f"for example {names}" if found else f"{PROGRAM} list shows them; --path FILE restores a file"
             raise UsageError(f"it holds {what} whose name begins with {name!r}", hint=hint)
         if found[0].marker is None:
             hint = "where somebody copied its folder alone, --from THAT-FOLDER reads it"

@@ -5,7 +5,7 @@ import io
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,7 +15,7 @@ from pickup_core.config import CONFIG_VERSION, Config
 from pickup_core.delivery import tell_cleared, tell_pruned
 from pickup_core.encryption import encrypt
 from pickup_core.entries import GeneratorEntry, TargetEntry, chosen
-from pickup_core.errors import LockedError, NoRootError, PickupError, StoreError
+from pickup_core.errors import ExitCode, LockedError, NoRootError, PickupError, StoreError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.manifest import EntryRecord, Manifest
@@ -30,6 +30,11 @@ from pickup_core.store import DryRun, Store
 from pickup_core.streams import Compressed
 from pickup_core.wording import counted, in_words, names_in_words
 from pickup_core.writers import another_writer
+
+_VERDICTS: Mapping[int, str] = {
+    ExitCode.OK: "a run would work",
+    ExitCode.WARNINGS: "a run would work; see the warnings",
+}
 
 log = logging.getLogger("pickup.check")
 
@@ -70,6 +75,7 @@ def check(config: Config, report: Report, sends: bool = False) -> None:
             for note in _notes_on(target, config):
                 log.info("  note: %s", note)
     check_notifications(config, report, sends)
+    log.info("%s", _VERDICTS.get(report.exit_code, "a run would not do all of this: see the errors"))
 
 
 def dry_run(config: Config, wish: RunWish, report: Report) -> None:
@@ -114,7 +120,7 @@ def _expected(config: Config, wish: RunWish, generators: Sequence[GeneratorEntry
 
 def _rehearse(target: TargetEntry, store: Store, config: Config, manifest: Manifest, report: Report) -> None:
     """Show what a run would do at one target: clear, store, prune."""
-    catalogue = Catalogue(target.name, DryRun(store), Memory(config.state_folder, is_frozen=True))
+    catalogue = Catalogue(target.name, DryRun(store), Memory(config.state_folder, is_frozen=True), lists_once=True)
     there = catalogue.backups(manifest.job)
     log.info("%s: holds %s; would store %s/%s", target.label, counted(len(there), "backup"), manifest.job, manifest.id)
     policy = target.keys.retention

@@ -10,6 +10,7 @@ from pickup_core.errors import UsageError
 from pickup_core.find import archives, listing
 from pickup_core.manifest import EntryRecord, Manifest, StoredArtefact
 from pickup_core.patterns import search_expression
+from pickup_core.program import PROGRAM
 from pickup_core.wording import names_in_words
 
 Chosen = list[tuple[EntryRecord, StoredArtefact]]
@@ -44,9 +45,13 @@ class Wish:
                 return f"it does not hold {text!r} without failure, but {there or 'nothing'}{more}"
         if self.paths:
             good = _selected(manifest, self.only, good=True)
-            lack = f"it holds no file that matches {self.patterns}, as pickup.py find would tell"
+            lack = f"it holds no file that matches {self.patterns}, as {PROGRAM} find would tell"
             return "" if _with_paths(backup, good, self.paths) else lack
-        return "" if self.only or manifest.is_complete else f"it is partial: {manifest.missing}"
+        return (
+            ""
+            if self.only or manifest.is_complete
+            else f"it is partial: {manifest.missing}; --only ENTRY restores what it holds"
+        )
 
     @property
     def which(self) -> str:
@@ -72,7 +77,7 @@ def choose(backup: Backup, wish: Wish) -> Chosen:
         return chosen if wish.as_stored else _without_lists(chosen, wish.only)
     found = _with_paths(backup, chosen, wish.paths)
     if not found:
-        hint = "pickup.py find PATTERN tells which backups do"
+        hint = f"{PROGRAM} find PATTERN tells which backups do"
         raise UsageError(f"backup {backup.id} holds no file that matches {wish.patterns}", hint=hint)
     return found
 

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from pickup_core import __version__
 from pickup_core.errors import Ended, ExitCode, PickupError, Stopped, raise_if_stopped
+from pickup_core.program import PROGRAM
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -90,9 +91,9 @@ def _let_go_of_stdout() -> None:
 def parser() -> argparse.ArgumentParser:
     """Give the parser of the whole command line."""
     root = _Parser(
-        prog="pickup.py",
+        prog=PROGRAM,
         description="Back up what the config names to the places that it names.",
-        epilog="Without a command, a backup is run: pickup.py --dry-run is pickup.py run --dry-run.",
+        epilog=f"Without a command, a backup is run: {PROGRAM} --dry-run is {PROGRAM} run --dry-run.",
         allow_abbrev=False,
     )
     root.add_argument("--version", action="version", version=f"Pickup {__version__}")
@@ -227,6 +228,7 @@ def _add_keep(command: _Command) -> None:
     keep.add_argument("backup", metavar="BACKUP", help=_BACKUP)
     text = "why it is kept; shown by prune, and in the file beside the backup"
     keep.add_argument("reason", metavar="REASON", nargs="?", default="", help=text)
+    _add_job(keep)
     keep.add_argument("--release", action="store_true", help="let prune delete it again")
 
 
@@ -373,11 +375,11 @@ def _ended(sentence: str, code: int) -> int:
     import logging
 
     logging.getLogger("pickup.cli").debug("ended with status %d: %s", code, sentence)  # to the log, if there is one
-    word = "ERROR"
+    text = f"ERROR: {sentence}"
     with contextlib.suppress(ImportError):  # where the installation is broken
-        from pickup_core.terminal import RED, coloured, has_colours
+        from pickup_core.terminal import dressed
         from pickup_core.wording import printable
 
-        sentence, word = printable(sentence), coloured(word, RED) if has_colours(sys.stderr) else word
-    print(f"{word}: {sentence}", file=sys.stderr)
+        text = dressed(printable(text), logging.ERROR, sys.stderr)
+    print(text, file=sys.stderr)
     return int(code)

@@ -9,7 +9,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from pickup_core.config import find_config, in_checkout, load_config
+from pickup_core.config import find_config, load_config
 from pickup_core.errors import ConfigError
 from pickup_core.session import Session
 
@@ -25,7 +25,6 @@ def script(parser: argparse.ArgumentParser, shell: str, generators: Sequence[str
     """Give the script for a shell; `generators` and `targets` are the names of entries."""
     import shtab
 
-    parser.prog = "pickup.py" if in_checkout() else "pickup"
     files = {"FILE": shtab.FILE, "FOLDER": shtab.DIRECTORY}
     for command, action in _actions(parser, ""):
         if action.metavar in files:

@@ -10,6 +10,7 @@ import re
 import shlex
 import signal
 import socket
+import stat
 import sys
 import threading
 import traceback
@@ -22,6 +23,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from pickup_core import program
 from pickup_core.encryption import Recipient, parse_recipients, recipients_in
 from pickup_core.entries import GeneratorEntry, TargetEntry, generator_entries, target_entries, validated
 from pickup_core.errors import ConfigError, PickupError, Stopped
@@ -30,6 +32,7 @@ from pickup_core.hooks import Hook
 from pickup_core.masking import masked_source
 from pickup_core.old_spellings import PAGE, modern_names
 from pickup_core.options import Options, parsed
+from pickup_core.program import PROGRAM, command_words, in_checkout
 from pickup_core.python2 import name_of_now, old_lines
 from pickup_core.room import Reserve
 from pickup_core.secret import redact
@@ -42,18 +45,6 @@ from pickup_core.wording import names_in_words
 CONFIG_VERSION = (1, 0)
 FILE_NAME = "config.py"
 _LOAD_SECONDS = 30
-_CHECKOUT = Path(__file__).resolve().parent.parent
-
-
-def in_checkout() -> bool:
-    """Tell whether Pickup runs from a checkout or an unpacked source, and not from where a package was installed."""
-    return (_CHECKOUT / "pickup.py").is_file()
-
-
-def command_words() -> list[str]:
-    """Give the command that starts this very Pickup, by whole paths: what stands before its options."""
-    script = _CHECKOUT / "pickup.py" if in_checkout() else Path(sys.argv[0]).absolute()
-    return [sys.executable, str(script)]
 
 
 def command_line(config: "Config", *words: str) -> str:
@@ -64,7 +55,7 @@ def command_line(config: "Config", *words: str) -> str:
 def default_state_folder() -> Path:
     """Give the folder for the lock and the history where the config names none; `~` is for `Options` to resolve."""
     if in_checkout():
-        return _CHECKOUT / "logs"
+        return program.CHECKOUT / "logs"
     return Path("/var/lib/pickup" if os.geteuid() == 0 else "~/.local/state/pickup")
 
 
@@ -151,11 +142,20 @@ def find_config(given: Path | None) -> Path:
     """
     if given is not None:
         return given.absolute()
-    places = _config_places()
+    places, closed = _config_places(), None
     for place in places:
-        if os.path.isfile(place):  # Path.is_file raises where a folder above may not be entered
-            return place
-    raise ConfigError("there is no config; looked for " + ", ".join(map(str, places)), hint="make one: pickup.py init")
+        try:
+            if stat.S_ISREG(place.stat().st_mode):
+                return place
+        except PermissionError:
+            closed = closed or place
+        except OSError:
+            continue
+    what = "there is no config; looked for " + ", ".join(map(str, places))
+    if closed:
+        hint = "run this as a user who may, or name a config: -c FILE"
+        raise ConfigError(f"{what}; this user may not look into {closed.parent}", hint=hint)
+    raise ConfigError(what, hint=f"make one: {PROGRAM} init")
 
 
 def default_config_path() -> Path:
@@ -165,31 +165,33 @@ def default_config_path() -> Path:
 
 
 def _config_places() -> list[Path]:
-    folders = [_CHECKOUT] if in_checkout() else []
+    folders = [program.CHECKOUT] if in_checkout() else []
     with contextlib.suppress(RuntimeError):  # cron without HOME, as a user without an entry in the password file
         folders.append(Path("~/.config/pickup").expanduser())
     return [folder / FILE_NAME for folder in (*folders, Path("/etc/pickup"))]
 
 
-def load_config(path: Path, generators: bool = True) -> Config:
+def load_config(path: Path, generators: bool | None = True) -> Config:
     """Load and check a config file. Raises `ConfigError` with every problem that was found.
 
     With `generators=False` only what reading backups needs is checked: `GENERATORS` may be absent or wrong, and the
-    host name need not tell the job.
+    host name need not tell the job. With None that is so where there are none.
     """
     source, status = read_trusted(path)
     with contextlib.suppress(SyntaxError, ValueError):  # which are told when it is run; the latter is for a NUL
         masked_source(source)  # so that no message of what goes wrong meanwhile shows a secret
     siblings = Siblings(path.parent)
     differences: list[str] = []
+    given = _executed(path, source, siblings)
+    generators = bool(given.get("GENERATORS")) if generators is None else generators
     lists = ("GENERATORS", "TARGETS") if generators else ("TARGETS",)
-    names = modern_names(_executed(path, source, siblings), lists, path.parent, differences)
+    names = modern_names(given, lists, path.parent, differences)
     problems: list[str] = []
     version = _version(names, problems, is_old=bool(differences))
     problems += differences
     _check_spelling(names, problems)
-    given = {name: names[name] for name in _Settings.model_fields if name in names}
-    settings = validated(_Settings, given, "", path.parent, problems)
+    named = {name: names[name] for name in _Settings.model_fields if name in names}
+    settings = validated(_Settings, named, "", path.parent, problems)
     targets = target_entries(names, path.parent, problems)
     produced = generator_entries(names, path.parent, problems) if generators else []
     told: list[str] = problems if generators else []  # what is not told needs no address, but has to be masked
@@ -215,7 +217,7 @@ def load_config(path: Path, generators: bool = True) -> Config:
         raise ConfigError(*(f"{path.name}: {problem}" for problem in problems), hint=f"mend {path}{more}")
     return Config(
         path=path,
-        named=frozenset(given),
+        named=frozenset(named),
         masked_text=masked,
         masked_modules=modules,
         at_hand=siblings.at_hand,

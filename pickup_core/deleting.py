@@ -18,6 +18,7 @@ from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.manifest import Summary, started_at
 from pickup_core.memory import Memory
+from pickup_core.program import PROGRAM
 from pickup_core.prune import delete_backup, is_ours, is_strange
 from pickup_core.report import explained
 from pickup_core.run import machine_digest
@@ -41,7 +42,7 @@ def delete_command(session: Session) -> None:
     """Delete one backup at all targets, or at those that are named; in a dry run say what would go."""
     options = session.options
     if started_at(options.backup) is None:
-        hint = "pickup.py list shows them: 2026-11-23T031502Z"
+        hint = f"{PROGRAM} list shows them: 2026-11-23T031502Z"
         raise UsageError(f"delete takes the whole name of one backup, and {options.backup!r} is none", hint=hint)
     config = session.config(generators=False)
     job, now = job_of(options.job or config.job, "--job, or JOB in the config"), datetime.now(timezone.utc)
@@ -97,7 +98,7 @@ def _see_that_it_may_go(session: Session, found: Sequence[_Found], copies: Itera
     """Raise `UsageError` where there is no such backup, and where something speaks against deleting it anywhere."""
     options, name = session.options, session.options.backup
     if not found and session.report.exit_code == ExitCode.OK:
-        raise UsageError(f"no target holds a backup {name} of job {job}", hint="pickup.py list shows what there is")
+        raise UsageError(f"no target holds a backup {name} of job {job}", hint=f"{PROGRAM} list shows what there is")
     for each in found:
         if each.trouble:
             raise UsageError(f"{each.target.where}: backup {name} is not deleted: {each.trouble}")

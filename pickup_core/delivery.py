@@ -119,15 +119,16 @@ class Delivery(ABC):
         self._seconds[target.name] = round(time.monotonic() - begun, 3)
 
     def _told(self, manifest: Manifest, encoded: bytes) -> dict[str, Any]:
-        """Tell where the backup is, and what to do about targets that lack it; give what the history should know."""
+        """Tell where the backup is, and how one that may be absent gets it; give what the history should know."""
         there = [target.name for target in self.targets if target.name in self._places]
         for target in self.targets:
-            if there and target.name not in there:
+            if there and self.report.course.targets.get(target.name) == "absent":
                 words = "copy", manifest.id, f"--target={there[0]}", f"--to={target.name}"
-                log.info("%s: once it works again: %s", target.where, command_line(self.config, *words))
+                log.info("%s: once it is there: %s", target.where, command_line(self.config, *words))
         state = "complete" if manifest.is_complete else "partial"
-        log.info("backup %s: %s, %s, stored at %d of %d targets", manifest.id, state, in_words(manifest.size),
-                 len(there), len(self.targets))  # fmt: skip
+        if there:
+            log.info("backup %s: %s, %s, stored at %d of %d targets", manifest.id, state, in_words(manifest.size),
+                     len(there), len(self.targets))  # fmt: skip
         good = [entry for entry in manifest.entries if entry.status == "ok"]
         return {
             "places": [self._places[name] for name in there],

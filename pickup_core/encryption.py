@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 
 from pickup_core.artefact import Readable, Writable
 from pickup_core.errors import ConfigError, DamageError, UsageError, raise_if_stopped
+from pickup_core.program import PROGRAM
 from pickup_core.progress import aside
 from pickup_core.store import BLOCK
 from pickup_core.streams import compression_suffix
@@ -86,7 +87,7 @@ def _recipients(pairs: Iterable[tuple[object, object]]) -> tuple[Recipient, ...]
             raise ValueError(f"has a comment with control characters beside the key {plain}")
         found[plain] = Recipient(plain, comment or more)
     if not found:
-        raise ValueError("names no public key; pickup.py keygen FILE makes a pair of keys")
+        raise ValueError(f"names no public key; {PROGRAM} keygen FILE makes a pair of keys")
     return tuple(found.values())
 
 

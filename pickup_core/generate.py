@@ -60,8 +60,9 @@ def generate(
         if size * 2 < last and last >= _SMALL:
             what = f"{one_line(name)} has shrunk from {in_words(last)} last time to {in_words(size)}"
             report.warn(entry.where, what, outcome)
-    size = sum(file.size for file in stored.values())
-    log.info("%s: %s", entry.label, f"{counted(len(stored), 'artefact')}, {in_words(size)}")
+    if stored:
+        total = in_words(sum(file.size for file in stored.values()))
+        log.info("%s: %s, %s", entry.label, counted(len(stored), "artefact"), total)
     return EntryRecord(
         name=entry.name,
         profile=entry.profile,

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pickup_core.errors import ConfigError, LockedError
+from pickup_core.program import PROGRAM
 from pickup_core.trust import private_folder
 
 _LOOKS = 20
@@ -37,7 +38,7 @@ def job_lock(state_folder: Path, job: str, started: datetime, wait: float = 0) -
         while not _acquired(descriptor, path):
             if time.monotonic() >= limit:
                 what = f"another run of job {job} is at work: {_holder(descriptor)}"
-                raise LockedError(what, hint="wait for its end, as pickup.py run --wait 2h does")
+                raise LockedError(what, hint=f"wait for its end, as {PROGRAM} run --wait 2h does")
             time.sleep(min(1.0, max(0.0, limit - time.monotonic())))
 
         def note(doing: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pickup_core.errors import ConfigError
 from pickup_core.report import explained
-from pickup_core.terminal import RED, YELLOW, coloured, has_colours
+from pickup_core.terminal import dressed, for_journal
 from pickup_core.together import at_work_on
 from pickup_core.trust import private_folder
 from pickup_core.wording import printable
@@ -43,12 +43,11 @@ class Formatter(logging.Formatter):
         return super().formatMessage(record)
 
 
-class _Coloured(Formatter):
-    """Formats a message whose first word is in colour: red for an error, yellow for a warning."""
+class _Dressed(Formatter):
+    """Formats an error or a warning as standard error is to show it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        word, colon, rest = super().format(record).partition(":")
-        return coloured(word, RED if record.levelno >= logging.ERROR else YELLOW) + colon + rest
+        return dressed(super().format(record), record.levelno, sys.stderr)
 
 
 class Logs:
@@ -72,8 +71,7 @@ class Logs:
         out.setFormatter(Formatter("%(message)s"))
         self._err = err = _Stderr()
         err.setLevel(logging.WARNING)
-        formatter = _Coloured if has_colours(sys.stderr) else Formatter
-        err.setFormatter(formatter("%(levelname)s: %(message)s"))
+        err.setFormatter(_Dressed("%(levelname)s: %(message)s"))
         logging.basicConfig(handlers=[err] if quiet and not debug else [out, err], level=logging.INFO, force=True)
         logging.getLogger("pickup").setLevel(logging.DEBUG)
         self._watch()
@@ -166,10 +164,11 @@ class HeldBack:
 
     def replace(self, text: str) -> None:
         """Write a text, or nothing, in place of all that waits. What comes later does not wait any more."""
+        level = max((record.levelno for record in self.records), default=logging.ERROR)
         self._handler.held, self.is_replaced = None, True
         if text and sys.stderr:
             with suppress(OSError):
-                print(text, file=sys.stderr, flush=True)
+                print(for_journal(text, level, sys.stderr), file=sys.stderr, flush=True)
 
     def let_go(self) -> None:
         """Write what waits, and let nothing wait any more."""

@@ -4,7 +4,7 @@ at most; the backup is what it was.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
@@ -38,16 +38,19 @@ def told(
 ) -> Iterator[Callable[[], None]]:
     """Tell how the run in the `with` went, however it ends. Gives what is to be called once the run has begun. Where
     warnings and errors are `held` back, one message takes their place, before anybody else is told; what ended the run
-    before its time goes on as `Ended` then, because it has been said.
+    before its time goes on as `Ended` then, because it has been said. Otherwise the aftermath of a run that came to its
+    end is said below them.
 
     A run of a part, for which not all entries or targets were asked, is no sign of life of the nightly ones, and the
     heartbeat does not hear of it. A run that finds another one at work says so to the services alone: the heartbeat and
     the metrics are those of the other.
     """
+    telling = _Telling(config, wish, report, held)
     if not (config.services or config.heartbeat or config.metrics_file or held):
         yield lambda: None
+        with _harmless():
+            telling.say(telling.aftermath(exit_code()))
         return
-    telling = _Telling(config, wish, report, held)
     with telling.listening():
         try:
             yield telling.begin
@@ -123,11 +126,14 @@ class _Telling:
         is_other_at_work = isinstance(error, LockedError)
         if sentence:
             self._transcript.errors.insert(0, printable(sentence))
-        notice = self._notice(code, error)
+        lines = self.aftermath(code, may_look=not isinstance(error, Stopped | KeyboardInterrupt))
+        notice = self._notice(code, lines)
         if self._held and code != ExitCode.OK:
             self._held.replace(notice.message)
         elif self._held:  # a library may have warned of something
             self._held.let_go()
+        elif error is None:
+            self.say(lines)
         calls: dict[str, Callable[[], object]] = {
             service.where: partial(service.send, notice) for service in config.services if service.wants(notice)
         }
@@ -138,23 +144,32 @@ class _Telling:
             calls["METRICS_FILE"] = partial(write_metrics, config.metrics_file, config, code, seconds, now)
         _tell(calls, _LONGEST)
 
-    def _aftermath(self, may_look: bool) -> list[str]:
-        """Give what is to be known; who stops a run does not wait for a look at the targets, or for its end."""
+    def aftermath(self, code: int, may_look: bool = True) -> list[str]:
+        """Give what is to be known once it is over: nothing after a good run. Where it `may_look`, targets are read."""
+        lines = [] if code == ExitCode.OK else [log_line(self._config)]
+        if code not in (ExitCode.OK, ExitCode.WARNINGS, ExitCode.CONFIG, ExitCode.LOCKED):
+            lines = [*self._what_is_safe(may_look), *lines]
+        return lines
+
+    def _what_is_safe(self, may_look: bool) -> list[str]:
+        """Give the lines for a failed run; who stops it does not wait for a look at the targets, or for its end."""
         try:
             return aftermath(self._config, self._wish, self._course, may_look)
         except (Stopped, KeyboardInterrupt):
-            return self._aftermath(may_look=False) if may_look else []
+            return self._what_is_safe(may_look=False) if may_look else []
         except Exception as error:  # noqa: BLE001 - all else is told nevertheless
             return [printable(f"What is safe could not be found out: {explained(error)}")]
 
-    def _notice(self, code: int, error: BaseException | None) -> Notice:
+    def say(self, lines: Sequence[str]) -> None:
+        """Say what is to be known, below what has been said already."""
+        for line in lines:
+            log.info("%s", line)
+
+    def _notice(self, code: int, lines: Sequence[str]) -> Notice:
         job, course = self._config.job, self._course
         assert job is not None
         is_stored = course.backup is not None and code in (ExitCode.OK, ExitCode.WARNINGS)
         has_recovered = is_stored and History(self._config.state_folder, job).has_recovered(course.backup or "")
-        lines = [] if code == ExitCode.OK else [log_line(self._config)]
-        if code not in (ExitCode.OK, ExitCode.WARNINGS, ExitCode.CONFIG, ExitCode.LOCKED):
-            lines = [*self._aftermath(may_look=not isinstance(error, Stopped | KeyboardInterrupt)), *lines]
         return notice_of(job, course, code, has_recovered, self._transcript, lines)
 
 

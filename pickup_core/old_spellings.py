@@ -14,6 +14,7 @@ from typing import Any
 
 from pickup_core.entries import KINDS_OF_LISTS, place_of
 from pickup_core.profiles import is_foreign
+from pickup_core.program import PROGRAM
 
 PAGE = "docs/how-to/come-from-2010.rst"
 """The page of the documentation that shows each difference."""
@@ -108,7 +109,7 @@ OPTIONS: Mapping[tuple[str, str], Mapping[str, Renamed | Gone]] = {
     ("target", "ftp"): {
         "username": Renamed("user", "TLS is used too, unless tls=False"),
         "remote_folder": Renamed("path"),
-        "dry_run": Gone("pickup.py --dry-run does it"),
+        "dry_run": Gone(f"{PROGRAM} --dry-run does it"),
     },
     ("target", "rsync"): {
         "ssh_key": Renamed("key_file"),

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pickup_core.catalogue import MARK_FILE, Backup, Catalogue, read_small
 from pickup_core.errors import PickupError, StoreError
 from pickup_core.manifest import Manifest, Summary, started_at
+from pickup_core.program import PROGRAM
 from pickup_core.publish import is_mark_of, mark_text
 from pickup_core.retention import Decision, Holding, Policy, decide, deletes_too_much
 from pickup_core.store import Store
@@ -90,7 +91,7 @@ def prune(
     that fails is a warning, and the others go on.
     """
     finished, warnings, notes = _sorted_out(catalogue.backups(job))
-    again = "pickup.py prune --prune-anyway" if machine else f"pickup.py prune --job {job} --prune-anyway"
+    again = f"{PROGRAM} prune --prune-anyway" if machine else f"{PROGRAM} prune --job {job} --prune-anyway"
     strange = [backup.id for backup in finished if machine and is_strange(backup, machine, now)]
     late = [backup.id for backup in finished if earlier and earlier.is_late(backup)]
     if not anyway:
@@ -182,15 +183,16 @@ def clear_leftovers(
     """
     cleared: list[str] = []
     warnings: list[str] = []
-    for backup in catalogue.backups(job):
+    found = catalogue.look(job)
+    for backup in found.backups:
         if backup.status == "unfinished" and now - backup.started > _LEFTOVER_AGE and not backup.is_kept:
             with _failure_noted(f"{backup.folder} was left unfinished and could not be deleted", warnings):
                 if is_ours(catalogue.store, backup) and not spares(backup.folder):
                     delete_backup(backup)
                     cleared.append(backup.folder)
-    for item in catalogue.store.listdir(job):
-        found = _ON_ITS_WAY.fullmatch(item.name)
-        started = started_at(found[1]) if found and not item.is_folder else None
+    for item in found.others:
+        name = _ON_ITS_WAY.fullmatch(item.name)
+        started = started_at(name[1]) if name and not item.is_folder else None
         is_old = started is not None and now - started > _LEFTOVER_AGE
         if is_old and not spares(f"{job}/{item.name}"):
             with _failure_noted(f"{job}/{item.name} was left unfinished and could not be deleted", warnings):

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 
 from pickup_core.catalogue import Catalogue
-from pickup_core.config import Config, load_config
+from pickup_core.config import Config
 from pickup_core.delivery import tell_cleared, tell_pruned
 from pickup_core.entries import TargetEntry, chosen
-from pickup_core.errors import LockedError, PickupError, UsageError
+from pickup_core.errors import ExitCode, LockedError, PickupError, UsageError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.memory import Memory
+from pickup_core.program import PROGRAM
 from pickup_core.prune import Earlier, clear_leftovers, prune
 from pickup_core.run import machine_digest
 from pickup_core.session import Session, job_of
@@ -26,10 +27,8 @@ def prune_command(session: Session) -> None:
     options = session.options
     if options.job and options.all_jobs:
         raise UsageError("--job names one job, and --all-jobs all of them: they do not go together")
-    config = session.config(generators=False)
-    if config.raw_generators:  # a machine that backs up has a job of its own
-        config = load_config(config.path)
-    elif not (options.job or options.all_jobs):
+    config = session.config(generators=None)  # a machine that backs up nothing has no job of its own
+    if not (config.generators or options.job or options.all_jobs):
         raise UsageError(
             "the config has no GENERATORS, and so no job of its own", hint="name one by --job, or --all-jobs"
         )
@@ -39,7 +38,10 @@ def prune_command(session: Session) -> None:
             "no target has a retention policy, so nothing is ever deleted", hint="retention=dict(daily=7, weekly=4)"
         )
     if not options.all_jobs:
-        _prune_job(session, config, targets, job_of(options.job or config.job, "--job, or JOB in the config"))
+        job = job_of(options.job or config.job, "--job, or JOB in the config")
+        holds_some = _prune_job(session, config, targets, job)
+        if options.job and not holds_some and session.report.exit_code == ExitCode.OK:
+            raise UsageError(f"no target holds a backup of job {job}", hint=f"{PROGRAM} list --all-jobs shows them")
         return
     for target in targets:
         with session.report.attempt(target.where):
@@ -65,16 +67,20 @@ def _no_end_of_all() -> Iterator[None]:
         raise PickupError(error.message, error.hint) from error
 
 
-def _prune_job(session: Session, config: Config, targets: Sequence[TargetEntry], job: str) -> None:
-    """Prune the backups of a job at these targets. Raises `LockedError` where a run of that job is at work here."""
-    is_dry = session.options.dry_run
+def _prune_job(session: Session, config: Config, targets: Sequence[TargetEntry], job: str) -> bool:
+    """Prune the backups of a job at these targets, and tell whether there were any. Raises `LockedError` where a run of
+    that job is at work here.
+    """
+    is_dry, holds_some = session.options.dry_run, False
     with contextlib.nullcontext() if is_dry else job_lock(config.state_folder, job, datetime.now(timezone.utc)):
         for target in targets:
             with session.report.attempt(target.where):
-                _prune_at(session, config, target, job)
+                holds_some |= _prune_at(session, config, target, job)
+    return holds_some
 
 
-def _prune_at(session: Session, config: Config, target: TargetEntry, job: str) -> None:
+def _prune_at(session: Session, config: Config, target: TargetEntry, job: str) -> bool:
+    """Prune the backups of a job at a target, and tell whether there were any."""
     options, report, policy, now = session.options, session.report, target.keys.retention, datetime.now(timezone.utc)
     assert policy is not None
     is_own = job == config.job and bool(config.generators)
@@ -93,8 +99,9 @@ def _prune_at(session: Session, config: Config, target: TargetEntry, job: str) -
         return True
 
     with store:
-        catalogue = Catalogue(target.name, DryRun(store) if options.dry_run else store, memory)
-        tell_cleared(target, clear_leftovers(catalogue, job, now, spares), report, options.dry_run)
+        catalogue = Catalogue(target.name, DryRun(store) if options.dry_run else store, memory, lists_once=True)
+        cleared = clear_leftovers(catalogue, job, now, spares)
+        tell_cleared(target, cleared, report, options.dry_run)
         pruned = prune(catalogue, job, policy, labels, now, machine, options.prune_anyway, earlier=earlier)
     if not pruned.decisions:
         log.info("%s: holds no finished backup of job %s", target.label, job)
@@ -108,6 +115,7 @@ def _prune_at(session: Session, config: Config, target: TargetEntry, job: str) -
         history.add("prune", target=target.name, deleted=pruned.deleted, **seen)
         for name in pruned.strange if options.prune_anyway else ():
             history.add("adopted", backup=name)
+    return bool(pruned.decisions or pruned.warnings or pruned.notes or spared or cleared[0])
 
 
 def _earlier(history: History, target: str) -> Earlier | None:

@@ -20,6 +20,7 @@ from pickup_core.loose import LooseFolder
 from pickup_core.manifest import EntryRecord
 from pickup_core.memory import Memory
 from pickup_core.patterns import search_expression
+from pickup_core.program import PROGRAM
 from pickup_core.report import explained
 from pickup_core.session import Session, job_of, print_table
 from pickup_core.verify import verify, verify_deep
@@ -188,7 +189,7 @@ def find_command(session: Session) -> None:
             [["TARGET", "BACKUP", "ENTRY", "SIZE", "MODIFIED", "FILE"], *(_found_as_row(*each) for each in found)]
         )
     if not found and session.report.exit_code == ExitCode.OK:
-        hint = "a pattern takes the whole name of a file: '*part*' finds a part; pickup.py list shows the backups"
+        hint = f"a pattern takes the whole name of a file: '*part*' finds a part; {PROGRAM} list shows the backups"
         raise UsageError(f"no backup of job {reading.job} holds a file that matches {session.options.pattern!r}", hint)
 
 

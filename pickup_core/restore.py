@@ -23,6 +23,7 @@ from pickup_core.manifest import StoredArtefact
 from pickup_core.members import Members, check_members, unpack
 from pickup_core.merge import move_into_place, replace
 from pickup_core.patterns import search_expression
+from pickup_core.program import PROGRAM
 from pickup_core.progress import metered, showing
 from pickup_core.report import explained
 from pickup_core.spool import made_below, spool_in
@@ -30,7 +31,7 @@ from pickup_core.streams import Bounded, decompressed, decompression_errors, tra
 from pickup_core.trust import make_file
 from pickup_core.wording import counted, in_words
 
-_OTHERS = "--only restores other entries; pickup.py verify all shows which backups are whole"
+_OTHERS = f"--only restores other entries; {PROGRAM} verify all shows which backups are whole"
 
 
 @dataclass

@@ -24,6 +24,7 @@ from pickup_core.hooks import hooked
 from pickup_core.instructions import checksums, restore_text
 from pickup_core.lock import job_lock
 from pickup_core.manifest import EntryRecord, Manifest, StoredFile, backup_id
+from pickup_core.program import PROGRAM
 from pickup_core.publish import mark_text
 from pickup_core.report import Report
 from pickup_core.room import Room, needed_room
@@ -79,7 +80,7 @@ def run(config: Config, wish: RunWish, report: Report, begun: Callable[[], objec
                     facts |= _delivered(delivery, generators, staging, note)
                 except NoTargetLeft:
                     what = "no target took the backup, so the run is given up"
-                    report.fail(where, f"{what}\nHint: pickup.py check asks each of them")
+                    report.fail(where, f"{what}\nHint: {PROGRAM} check asks each of them")
         history.add("run", exit=report.exit_code, seconds=int((_now() - started).total_seconds()), **facts)
 
 

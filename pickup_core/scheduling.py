@@ -3,11 +3,14 @@
 import logging
 import os
 import pwd
+import shlex
 import socket
+import stat
 from pathlib import Path
 
-from pickup_core.config import Config, command_words, find_config, load_config
+from pickup_core.config import Config, find_config, load_config
 from pickup_core.errors import PickupError, UsageError
+from pickup_core.program import PROGRAM, command_words
 from pickup_core.schedule import Plan, Time, crontab, plan_for, time_for
 from pickup_core.session import Session
 from pickup_core.trust import make_file
@@ -22,7 +25,7 @@ def schedule_command(session: Session) -> None:
     """Print a crontab, or units of systemd; these may be written into a folder too. Nothing is switched on."""
     options = session.options
     if options.to is not None and not options.systemd:
-        raise UsageError("--to goes with --systemd", hint="pickup.py schedule > /etc/cron.d/pickup")
+        raise UsageError("--to goes with --systemd", hint=f"{PROGRAM} schedule > /etc/cron.d/pickup")
     plan = _plan(session)
     if not options.systemd:
         print(crontab(plan), end="")
@@ -58,7 +61,7 @@ def _see_that_it_can_run_as(user: str, config: Config, is_root: bool) -> None:
     if not is_root:
         raise UsageError(f"only root can let a job run as {user}", hint="run this as root, or leave --user out")
     try:
-        pwd.getpwnam(user)
+        found = pwd.getpwnam(user)
     except KeyError:
         hint = f"useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin {user}"
         raise UsageError(f"there is no system user {user!r}", hint=hint) from None
@@ -66,6 +69,20 @@ def _see_that_it_can_run_as(user: str, config: Config, is_root: bool) -> None:
     if missing:
         what = f"the config names no {' and no '.join(line.partition(' ')[0] for line in missing)}"
         raise UsageError(f"{what}, and root's own are not for {user}", hint=f"add {'; '.join(missing)}")
+    for target in config.targets:
+        place = Path(target.store().place)
+        if place.is_absolute() and place.is_dir() and not _may_write(found, place):
+            what = f"{target.where}: {user} may not write to {place}"
+            log.warning("%s\nHint: chown -R %s %s", what, user, shlex.quote(str(place)))
+
+
+def _may_write(user: pwd.struct_passwd, folder: Path) -> bool:
+    """Tell whether a user may write in a folder, as far as owner, groups and mode tell."""
+    status = folder.stat()
+    if status.st_uid == user.pw_uid:
+        return bool(status.st_mode & stat.S_IWUSR)
+    groups = os.getgrouplist(user.pw_name, user.pw_gid)
+    return bool(status.st_mode & (stat.S_IWGRP if status.st_gid in groups else stat.S_IWOTH))
 
 
 def _write(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ class Session:
         speaks_json = getattr(options, "json", False)  # and nothing else
         self.logs.to_console(options.quiet or speaks_json, options.debug and not speaks_json)
 
-    def config(self, generators: bool = True) -> Config:
+    def config(self, generators: bool | None = True) -> Config:
         """Load the config and start the log that it names; a dry run, which changes nothing, writes to no log."""
         config = load_config(find_config(self.options.config), generators)
         if config.state_folder.exists():

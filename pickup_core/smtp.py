@@ -88,6 +88,7 @@ def _explained(error: Exception, mail: Mail) -> PickupError:
             what = f"does not answer within {mail.timeout:g} seconds"
         case OSError() if not isinstance(error, smtplib.SMTPException):
             what = f"cannot be reached: {error.strerror or error}"
+            hint = "where this host has no mail server, name one: host, and port 587 with a login"
         case _:
             what = short_line(f"{type(error).__name__}: {error}")
     return PickupError(f"{mail.server} {what}", hint)

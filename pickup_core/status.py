@@ -1,4 +1,4 @@
-"""Status: how old and how large the newest complete backup of a job is at a place, and whether it is stale.
+"""Status: how old and how large the newest copies of a job are at a place, and whether they are stale.
 
 All of it is read from the place and, where this machine has one, from the history of the job.
 """
@@ -6,8 +6,9 @@ All of it is read from the place and, where this machine has one, from the histo
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from pickup_core.catalogue import Backup, Catalogue
@@ -16,15 +17,15 @@ from pickup_core.nights import Night, night_of, nights_of
 from pickup_core.wording import duration
 
 COMPARED = 7
-"""With how many complete backups before it the newest one is compared."""
+"""With how many complete backups before them the newest copies are compared."""
 _CLOCKS_DIFFER = timedelta(minutes=5)  # between machines whose clocks are right
 
 OK, STALE, NONE, RETIRED, ABSENT, FAILED = "ok", "stale", "none", "retired", "absent", "failed"
 STATES = {
-    STALE: "no complete backup is as young as it should be",
+    STALE: "not every entry has a copy that is as young as it should be",
     FAILED: "what is there could not be read",
     NONE: "there is no complete backup",
-    OK: "there is a complete backup, and it is young enough if that was asked for",
+    OK: "every entry has a good copy, and a young one if that was asked for",
     ABSENT: "the target is optional, and not there",
     RETIRED: "no more backups are expected",
 }
@@ -44,10 +45,12 @@ class Verified:
 class Status:
     """What is known of a job at a target; `job` is None where it is about all jobs there.
 
-    `newest` is the newest complete backup, `trend` by how many percent it is larger than the median of those before it.
-    `newer` counts by their status the backups that came after it. Those that are `future` are dated later than now, and
-    count as nothing. `nights` are given to a page only, the oldest first; with `whole_runs` their durations are those
-    of runs, and else the time until all artefacts were made.
+    `newest` is the newest complete backup. Where partial ones that came after it hold a good copy of every entry
+    together, as when a run of what had failed follows, it is the oldest of these, `beside` are the names of the others,
+    and its size is that of these copies. `trend` tells by how many percent it is larger than the median of the complete
+    ones before it. `newer` counts by their status the other backups that came after it. Those that are `future` are
+    dated later than now, and count as nothing. `nights` are given to a page only, the oldest first; with `whole_runs`
+    their durations are those of runs, and else the time until all artefacts were made.
     """
 
     target: str
@@ -61,6 +64,7 @@ class Status:
     verified: Verified | None = None
     nights: tuple[Night, ...] = ()
     whole_runs: bool = False
+    beside: tuple[str, ...] = ()
 
     @property
     def holds_something(self) -> bool:
@@ -95,11 +99,13 @@ def status_of(
 
     The manifests of the newest backups are read; where `since` is given, those of all nights since then too.
     """
-    listed, is_retired = place.look(job)
+    listed, is_retired, _ = place.look(job)
     latest = now + _CLOCKS_DIFFER
     backups = [backup for backup in listed if backup.started <= latest]
-    complete, newer = _newest(backups)
-    newest = night_of(complete[0]) if complete else None
+    whole, size = _whole(backups)
+    oldest = whole[-1] if whole else None
+    newest = replace(night_of(oldest), size=size) if oldest else None
+    earlier = (backup for backup in backups if oldest and backup.id < oldest.id and backup.status == "complete")
     age = max(0.0, (now - newest.started).total_seconds()) if newest else None
     nights, whole_runs = nights_of(backups, history, place.store.place, since) if since else ((), False)
     return Status(
@@ -107,9 +113,10 @@ def status_of(
         job=job,
         state=state_of(age, is_retired, max_age),
         newest=newest,
+        beside=tuple(backup.id for backup in whole[:-1]),
         age=age,
-        trend=trend([backup.manifest.size for backup in complete]),
-        newer=newer,
+        trend=trend([size, *(backup.manifest.size for backup in islice(earlier, COMPARED))]),
+        newer=Counter(b.status for b in backups if b not in whole and (oldest is None or b.id > oldest.id)),
         future=tuple(backup.id for backup in listed if backup.started > latest),
         verified=_last_verify(history, place.name) if history else None,
         nights=nights,
@@ -134,18 +141,28 @@ def trend(sizes: Sequence[int]) -> float | None:
     return (sizes[0] / median - 1) * 100 if median else None
 
 
-def _newest(backups: Sequence[Backup]) -> tuple[list[Backup], dict[str, int]]:
-    """Give the newest complete ones of these backups, which have the newest first, and count what comes before them."""
-    complete: list[Backup] = []
-    newer: Counter[str] = Counter()
+def _whole(backups: Sequence[Backup]) -> tuple[list[Backup], int]:
+    """Give which of these backups, the newest first, hold the newest good copy of each entry, and what these take, in
+    bytes: the newest complete one, or partial ones that came after it and lack nothing together. The newest of all
+    names the entries; empty where they have no such copies.
+    """
+    missing: set[str] | None = None
+    found: list[Backup] = []
+    size = 0
     for backup in backups:
         if backup.status == "complete":
-            complete.append(backup)
-        elif not complete:
-            newer[backup.status] += 1
-        if len(complete) > COMPARED:
-            break
-    return complete, dict(newer)
+            return [backup], backup.manifest.size
+        if backup.status == "partial":
+            entries = backup.manifest.entries
+            missing = {entry.label for entry in entries} if missing is None else missing
+            taken = [entry for entry in entries if entry.status == "ok" and entry.label in missing]
+            if taken:
+                found.append(backup)
+                missing.difference_update(entry.label for entry in taken)
+                size += sum(artefact.size for entry in taken for artefact in entry.artefacts)
+            if not missing:
+                return found, size
+    return [], 0
 
 
 def _last_verify(history: History, target: str) -> Verified | None:

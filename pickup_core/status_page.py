@@ -103,7 +103,10 @@ def _sentences(status: Status, now: datetime) -> Iterator[str]:
         yield f"{STATES[status.state][0].upper()}{STATES[status.state][1:]}."
     else:
         size = f"{_size(newest)}, {status.trend_in_words} against the median of up to {COMPARED} before it"
-        yield f"Newest complete backup: {newest.id}, started {local_time(newest.started)}, {duration(status.age)} ago."
+        what = "Newest complete backup" if not status.beside else "The oldest of the newest copies"
+        yield f"{what}: {newest.id}, started {local_time(newest.started)}, {duration(status.age)} ago."
+        if status.beside:
+            yield f"Every entry has a good copy in it or in {names_in_words(status.beside)}."
         yield f"{size if status.trend is not None else _size(newest)}."
     if status.newer:
         yield f"Newer than that: {', '.join(f'{count} {state}' for state, count in status.newer.items())}."

@@ -99,8 +99,8 @@ def private_folder(path: Path) -> Path:
         raise ConfigError(f"folder {path} cannot be made: {_reason(error)}{what}") from None
     if not stat.S_ISDIR(status.st_mode):
         raise ConfigError(f"{path} is not a folder")
+    _check(path, status, hint_for_owner="run it as that user, or name another folder in the config")
     check_way_to(path)
-    _check(path, status)
     return path
 
 
@@ -123,7 +123,7 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _check(path: Path, status: os.stat_result, may_be_sticky: bool = False) -> None:
+def _check(path: Path, status: os.stat_result, may_be_sticky: bool = False, hint_for_owner: str = "") -> None:
     word = shlex.quote(str(path))
     if stat.S_ISLNK(status.st_mode):
         if status.st_uid in (0, os.geteuid()):
@@ -131,7 +131,7 @@ def _check(path: Path, status: os.stat_result, may_be_sticky: bool = False) -> N
         raise ConfigError(f"{path} is a symbolic link of user {status.st_uid}", hint=f"chown -h {os.geteuid()} {word}")
     power = "replace what lies there" if stat.S_ISDIR(status.st_mode) else "change what it says"
     if status.st_uid not in (0, os.geteuid()):
-        hint = f"chown {os.geteuid()} {word}"
+        hint = hint_for_owner or f"chown {os.geteuid()} {word}"
         raise ConfigError(f"{path} belongs to user {status.st_uid}, who could {power}", hint=hint)
     if status.st_mode & stat.S_IWOTH and stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         if may_be_sticky:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pickup_core.catalogue import Catalogue
 from pickup_core.history import History
+from pickup_core.program import PROGRAM
 from pickup_core.reading import Reading, reading_of
 from pickup_core.session import Session, print_table
 from pickup_core.status import ABSENT, FAILED, RETIRED, STALE, Status, state_of, status_of
@@ -77,11 +78,16 @@ def _tell(session: Session, status: Status) -> None:
         )
     if status.state == STALE and status.newest and status.age is not None:
         name, age, limit = status.newest.id, duration(status.age), duration(session.options.max_age)
-        what = f"is stale: the newest complete backup of {job}, {name}, is {age} old, and may be {limit} at most"
+        newest = f"oldest of the newest copies of {job}, in" if status.beside else f"newest complete backup of {job},"
+        what = f"is stale: the {newest} {name}, is {age} old, and may be {limit} at most"
         session.report.fail(where, what + (f"; newer are {since}" if since else ""))
     elif status.state == STALE:
         what = f"is stale: there is no complete backup of {job}" + (f", but {since}" if since else "")
-        session.report.fail(where, f"{what}\nHint: pickup.py list --all-jobs shows what there is")
+        session.report.fail(where, f"{what}\nHint: {PROGRAM} list --all-jobs shows what there is")
+    elif status.newest and status.beside:
+        together = names_in_words(sorted([status.newest.id, *status.beside]))
+        what = f"every entry has a good copy in one of {together}" + (f"; newer are {since}" if since else "")
+        log.info("%s: %s: %s", where, job, what)
     elif since:
         log.info("%s: %s: newer than the newest complete backup: %s", where, job, since)
 
@@ -104,6 +110,7 @@ def _as_json(status: Status) -> dict[str, Any]:
         "job": status.job,
         "state": status.state,
         "backup": newest.id if newest else None,
+        "beside": list(status.beside),
         "started": newest.started.isoformat() if newest else None,
         "age": None if status.age is None else int(status.age),
         "size": newest.size if newest else None,

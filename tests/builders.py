@@ -182,7 +182,9 @@ def ordinary_folder() -> Iterator[Path]:
 
 
 _AS_ORDINARY_USER = f"""
-import os, _strptime, pickup_core.commands, pickup_core.check
+import importlib, os, pkgutil, _strptime, pickup_core
+for module in pkgutil.iter_modules(pickup_core.__path__):
+    importlib.import_module("pickup_core." + module.name)
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid({NOBODY})

@@ -58,7 +58,7 @@ def test_a_backup_with_failures_gives_back_what_it_has() -> None:
     for name in ("web", "www", "www/b.tar"):
         assert lacks("system", name) == f"it does not hold {name!r} without failure, but system"
     assert lacks("a.t").endswith(" without failure, but system; of artefacts it holds www/a.tar")
-    assert lacks() == "it is partial: 'web' failed, 'www' failed"
+    assert lacks() == "it is partial: 'web' failed, 'www' failed; --only ENTRY restores what it holds"
 
 
 def test_the_choice_among_very_many_artefacts_takes_a_moment(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from pickup_core import __version__
 from pickup_core.cli import _duration, _moment, _with_command, parser
+from pickup_core.commands import MODULES, function_of
 from pickup_core.errors import ExitCode
 from tests.builders import ROOT, plain_locale, python
 
@@ -297,7 +298,7 @@ print(*sorted(set(sys.modules) - before), file=open(sys.argv[2], "w"))
         loaded = set(stream.read().split())
     assert "argparse" in loaded
     assert {name for name in loaded if name.startswith("pickup_core")} == {
-        "pickup_core", "pickup_core.cli", "pickup_core.errors",
+        "pickup_core", "pickup_core.cli", "pickup_core.errors", "pickup_core.program",
     }  # fmt: skip
     heavy = {"pydantic", "humanize", "logging", "json", "subprocess", "hashlib", "tarfile", "sqlite3", "backports.zstd"}
     assert not heavy & loaded
@@ -312,7 +313,7 @@ from pickup_core import cli, commands
 from pickup_core.errors import *
 def instead(session):
     {body}
-commands._COMMANDS["check"] = instead
+commands.function_of = lambda command: instead
 sys.exit(cli.main(["check"]))
 """
 
@@ -354,7 +355,7 @@ from pickup_core.errors import *
 from pickup_core.secret import Secret
 def instead(session):
     exec(body)
-commands._COMMANDS["check"], ends = instead, {{}}
+commands.function_of, ends = lambda command: instead, {{}}
 for body in {[body for body, _, _ in ENDS]!r}:
     with contextlib.redirect_stderr(io.StringIO()) as stderr:
         ends[body] = (cli.main(["check"]), stderr.getvalue())
@@ -443,5 +444,5 @@ def test_names_that_are_no_text_can_be_printed_in_any_locale() -> None:
 
 
 def test_the_commands_of_the_parser_are_those_that_can_be_carried_out() -> None:
-    done = python("import json; from pickup_core.commands import _COMMANDS; print(json.dumps(list(_COMMANDS)))")
-    assert json.loads(done.stdout) == COMMANDS
+    assert list(MODULES) == COMMANDS
+    assert all(function_of(command).__doc__ for command in COMMANDS)

@@ -87,6 +87,15 @@ def test_keep_takes_a_reason_or_its_release(tmp_path: Path, words: list[str]) ->
         carried_out(tmp_path, "keep", *words)
 
 
+def test_a_backup_of_another_job_is_kept_by_its_name_there(tmp_path: Path) -> None:
+    configure(tmp_path, "one")
+    stored(tmp_path, "one", 1)
+    [name] = stored(tmp_path, "one", 1, job="db02")
+    done = carried_out(tmp_path, "keep", "latest", "why", "--job", "db02")
+    assert (done.status, kept(tmp_path, "one")) == (0, [])
+    assert (tmp_path / f"one/db02/{name}.keep").read_bytes() == b"why"
+
+
 # Init
 
 

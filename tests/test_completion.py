@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from pickup_core.cli import parser
-from pickup_core.completion import script
 from tests.builders import LOCAL, ROOT, config_text, write_config
 from tests.servers.running import required
 
@@ -147,8 +145,3 @@ def test_a_name_that_a_shell_would_read_otherwise_is_left_out(tmp_path: Path, sh
 def test_without_a_config_there_are_no_names_and_no_error(tmp_path: Path) -> None:
     write_config(tmp_path, "GENERATORS = 1 / 0\n")
     assert "verify" in printed(tmp_path, "bash").read_text()
-
-
-def test_an_installed_pickup_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pickup_core.completion.in_checkout", lambda: False)
-    assert re.search(r"(?m)^complete .* pickup$", script(parser(), "bash", [], []))

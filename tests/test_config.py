@@ -15,12 +15,12 @@ from pickup_core.config import (
     default_config_path,
     find_config,
     host_job,
-    in_checkout,
     job_name,
     load_config,
 )
 from pickup_core.encryption import make_identity
 from pickup_core.errors import ConfigError, ExitCode, Stopped
+from pickup_core.program import in_checkout
 from pickup_core.staging import Reserve
 from pickup_core.streams import Compression
 from tests.builders import (
@@ -438,7 +438,7 @@ def test_the_host_name_is_the_job_where_it_tells_one_host_from_others(
 def test_a_config_is_looked_for_in_three_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And never in the working directory, for it is code."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(module, "_CHECKOUT", tmp_path)
+    monkeypatch.setattr("pickup_core.program.CHECKOUT", tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pickup.py").touch()
     places = [tmp_path / "config.py", tmp_path / "home/.config/pickup/config.py", Path("/etc/pickup/config.py")]
@@ -465,8 +465,8 @@ def test_a_config_that_is_named_is_taken(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_installed_pickup_keeps_its_state_where_a_system_does() -> None:
     code = f"""
 import os, pathlib
-from pickup_core import config
-config._CHECKOUT = pathlib.Path("/nonexistent")
+from pickup_core import config, program
+program.CHECKOUT = pathlib.Path("/nonexistent")
 if os.geteuid() == 0:
     print(config._Settings().STATE_FOLDER, config._Settings().LOG_FOLDER)
     os.setuid({NOBODY})
@@ -485,8 +485,8 @@ def test_a_user_without_a_home_is_told_which_settings_need_one() -> None:
     """E1: in a container, for example."""
     code = """
 import os, pathlib
-from pickup_core import commands, config
-config._CHECKOUT = pathlib.Path("/nonexistent")
+from pickup_core import commands, config, program
+program.CHECKOUT = pathlib.Path("/nonexistent")
 os.environ.pop("HOME", None)
 os.setuid(54321)
 problems = []
@@ -502,8 +502,8 @@ def test_a_home_that_may_not_be_entered_holds_no_config() -> None:
     """E1: as after `su` without a dash."""
     code = """
 import os, pathlib
-from pickup_core import config
-config._CHECKOUT = pathlib.Path("/nonexistent")
+from pickup_core import config, program
+program.CHECKOUT = pathlib.Path("/nonexistent")
 os.environ["HOME"] = os.path.join(sys.argv[1], "closed")
 os.makedirs(os.environ["HOME"], mode=0)
 print(config.find_config(None))
@@ -512,6 +512,8 @@ print(config.find_config(None))
         done = as_ordinary_user(code, folder)
     assert "/etc/pickup/config.py" in done.stdout + done.stderr
     assert "PermissionError" not in done.stderr
+    if not Path("/etc/pickup/config.py").exists():
+        assert f"; this user may not look into {folder}/closed/.config/pickup\n" in done.stderr
 
 
 # MIN_FREE

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pickup_core.commands import MODULES
 from tests.builders import ROOT
 
 CORE = {path.stem: path for path in sorted((ROOT / "pickup_core").glob("*.py")) if path.stem != "__init__"}
@@ -97,6 +98,7 @@ def test_the_core_names_no_profile(path: Path) -> None:
 
 def test_the_core_has_no_cycle() -> None:
     below = {name: core_modules(imported_by(path)) for name, path in CORE.items()}
+    below["commands"] |= set(MODULES.values())
     order: list[str] = []
     while below:
         free = sorted(name for name, needed in below.items() if needed <= set(order))
@@ -138,7 +140,9 @@ def test_options_ask_for_the_working_directory_only_where_there_is_no_config_fil
 def test_the_command_line_imports_little_before_it_knows_what_to_do() -> None:
     light = {"argparse", "collections", "contextlib", "datetime", "os", "pathlib", "re", "signal", "sys", "typing"}
     assert {name.partition(".")[0] for name in at_load(CORE["cli"])} == light | {"pickup_core"}
-    assert core_modules(at_load(CORE["cli"])) == {"errors"}
+    assert core_modules(at_load(CORE["cli"])) == {"errors", "program"}
+    assert core_modules(at_load(CORE["program"])) == set()
+    assert {name.partition(".")[0] for name in at_load(CORE["program"])} == {"sys", "pathlib"}
     assert {name.partition(".")[0] for name in at_load(CORE["errors"])} <= {"collections", "enum", "signal", "typing"}
     assert {name.partition(".")[0] for name in imported_by(ROOT / "pickup_core/__init__.py")} == set()
     assert imported_by(ROOT / "pickup.py") <= {"os", "sys", "pickup_core.cli.main"}

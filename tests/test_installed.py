@@ -123,7 +123,9 @@ def see_that_it_works(machine: Machine) -> None:
     assert "is whole" in machine.pickup("-c", "config.py", "verify")
     machine.pickup("-c", "config.py", "restore", "--to", "restored")
     assert (machine.folder / "restored/folder/notes/notes/today.txt").read_text() == "Buy bread.\n"
-    assert "complete" in machine.pickup("completion", "bash")
+    assert re.search(r"(?m)^complete .* pickup$", machine.pickup("completion", "bash"))
+    said = machine.pickup("-c", "config.py", "find", "nothing", status=3)
+    assert said.endswith("; pickup list shows the backups\n"), "what is installed has another name than a checkout"
     shared = {path.relative_to(machine.prefix / "share").as_posix() for path in (machine.prefix / "share").rglob("*.*")}
     pages = {f"doc/pickup/how-to/{page.name}" for page in (ROOT / "docs/how-to").iterdir()}
     examples = {f"doc/pickup/examples/{example.name}" for example in (ROOT / "docs/examples").iterdir()}

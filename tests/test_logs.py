@@ -3,12 +3,14 @@
 import os
 import stat
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.builders import NOBODY, as_ordinary_user, ordinary_folder, plain_locale, python
+from tests.builders import NOBODY, ROOT, as_ordinary_user, ordinary_folder, plain_locale, python
 
 HEAD = """
 import logging, sys
@@ -280,3 +282,45 @@ log.warning("a word of all")
         "WARNING: a word of all",
     ]
     assert "DEBUG pickup.process: ssh/nas: sh: a word of a program\n" in file_of(tmp_path).read_text()
+
+
+# The journal
+
+
+def in_journal(folder: Path, code: str) -> str:
+    """Give what arrives of what goes to stderr, which is a pipe that is said to lead to the journal."""
+    with tempfile.TemporaryFile() as journal:
+        status = os.fstat(journal.fileno())
+        env = {**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        subprocess.run([sys.executable, "-c", HEAD + code, folder], stderr=journal, env=env, cwd=ROOT, check=True)
+        journal.seek(0)
+        return journal.read().decode()
+
+
+def test_the_journal_is_told_how_grave_each_line_is(tmp_path: Path) -> None:
+    """So that `journalctl -p err` finds an error with its hint; the log file has nothing of it."""
+    code = f'{TO_BOTH}log.warning("a warning")\nlog.error("an error\\nHint: no")\nlog.info("nothing")'
+    assert in_journal(tmp_path, code) == "<4>WARNING: a warning\n<3>ERROR: an error\n<3>Hint: no\n"
+    assert "<" not in file_of(tmp_path).read_text()
+
+
+def test_what_ends_a_command_is_grave_too(tmp_path: Path) -> None:
+    code = "from pickup_core.cli import main\nmain(['-c', '/nowhere/config.py', 'list'])"
+    assert in_journal(tmp_path, code).startswith("<3>ERROR: /nowhere/config.py cannot be read")
+
+
+@pytest.mark.parametrize(("level", "priority"), [("error", 3), ("warning", 4)])
+def test_what_is_held_back_is_as_grave_as_what_it_is_about(tmp_path: Path, level: str, priority: int) -> None:
+    code = f"""
+logs.to_console(quiet=True, debug=False)
+with logs.held_back() as held:
+    log.{level}("it")
+    held.replace("all\\nof it")
+"""
+    assert in_journal(tmp_path, code) == f"<{priority}>all\n<{priority}>of it\n"
+
+
+def test_a_stream_that_does_not_lead_there_stays_as_it_is(tmp_path: Path) -> None:
+    """As where a program that a service has started is told the same variable."""
+    done = logged(tmp_path, f'{TO_BOTH}log.error("an error")', env={**os.environ, "JOURNAL_STREAM": "1:2"})
+    assert done.stderr == "ERROR: an error\n"

@@ -203,6 +203,15 @@ def test_what_comes_after_the_last_prune_counts(tmp_path: Path) -> None:
     assert there(tmp_path, "one", "db02") == new
 
 
+def test_a_job_that_is_nowhere_is_said_to_be(tmp_path: Path) -> None:
+    """A name that was misspelt is not pruned every night without a word."""
+    configure(tmp_path, "one", retention="dict(last=2)")
+    stored(tmp_path, "one", 1, **OTHER)
+    with pytest.raises(UsageError, match=r"no target holds a backup of job db20\nHint: pickup.py list --all-jobs"):
+        carried_out(tmp_path, "prune", "--job", "db20")
+    assert carried_out(tmp_path, "prune").status == 0, "the own one may have none yet"
+
+
 def test_a_folder_of_somebody_else_is_no_job(tmp_path: Path) -> None:
     configure(tmp_path, "one", retention="dict(last=2)")
     stored(tmp_path, "one", 1, **OTHER)

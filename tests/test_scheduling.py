@@ -1,6 +1,7 @@
 """The command `schedule`: it prints, or writes units where it is told to, and changes nothing else."""
 
 import os
+import pwd
 import re
 import shlex
 import socket
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pickup_core.config import command_words
 from pickup_core.errors import ConfigError, UsageError
+from pickup_core.program import command_words
 from tests.builders import LOCAL, ROOT, as_ordinary_user, config_text, ordinary_folder, write_config
 from tests.servers.running import not_for_this_user
 from tests.sessions import carried_out
@@ -42,7 +43,7 @@ def test_the_line_starts_this_very_pickup_with_this_config(home: Path) -> None:
 
 
 def test_an_installed_pickup_is_started_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pickup_core.config.in_checkout", lambda: False)
+    monkeypatch.setattr("pickup_core.program.in_checkout", lambda: False)
     monkeypatch.setattr(sys, "argv", ["/opt/venv/bin/pickup", "schedule"])
     assert command_words() == [sys.executable, "/opt/venv/bin/pickup"]
 
@@ -114,6 +115,22 @@ def test_root_lets_another_user_run_it(home: Path) -> None:
     assert "\nUser=" not in carried_out(home, "schedule", "--user", "root", "--systemd").out
     with pytest.raises(UsageError, match=r"there is no system user 'no-such'\nHint: useradd --system "):
         carried_out(home, "schedule", "--user", "no-such")
+
+
+@pytest.mark.usefixtures("_root")
+def test_a_folder_that_another_user_may_not_write_to_is_warned_of(home: Path) -> None:
+    """A target; one that the user, a group or everybody may write to is none."""
+    place = home / "backups"
+    place.mkdir(mode=0o700)
+    daemon = pwd.getpwnam("daemon")
+    for owner, group, mode, may in ((0, 0, 0o755, False), (daemon.pw_uid, 0, 0o700, True), (0, daemon.pw_gid, 0o770, True),
+                                    (0, daemon.pw_gid, 0o757, False), (0, 0, 0o777, True)):  # fmt: skip
+        os.chown(place, owner, group)
+        place.chmod(mode)
+        done = carried_out(home, "schedule", "--user", "daemon")
+        assert done.out.count("nice -n 10") == 1
+        what = f"WARNING: TARGETS[0] 'disk' (folder): daemon may not write to {place}\nHint: chown -R daemon {place}\n"
+        assert (done.status, done.err) == ((0, "") if may else (1, what))
 
 
 @pytest.mark.usefixtures("_root")

@@ -144,7 +144,10 @@ def test_a_server_that_does_not_do_its_part_costs_its_timeout_at_most(talk: Any,
 
 
 def test_where_nobody_listens_it_says_so() -> None:
-    assert failure(mail(1)) == "localhost:1 cannot be reached: Connection refused"
+    assert failure(mail(1)) == (
+        "localhost:1 cannot be reached: Connection refused\n"
+        "Hint: where this host has no mail server, name one: host, and port 587 with a login"
+    )
 
 
 def test_what_the_server_took_is_sent_even_if_it_does_not_say_good_bye() -> None:

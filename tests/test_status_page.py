@@ -123,7 +123,7 @@ def test_a_page_of_all_that_there_is(tmp_path: Path) -> None:
     assert [text for text in parsed.of("td") if text in STATES] == ["stale", "ok", "absent", "retired"]
     sentences = "\n".join(parsed.of("p"))
     for words in ("2h ago", "1.0 KiB, +12 % against", "Newer than that: 1 partial", "2030-01-01T000000Z",
-                  "and found whole", "No complete backup is as young as it should be."):  # fmt: skip
+                  "and found whole", "Not every entry has a copy that is as young as it should be."):  # fmt: skip
         assert words in sentences
     assert parsed.shapes() == {"complete": 3, "partial": 1, "bad": 1, "empty": 1 + 9}
     titles = parsed.of("title")

@@ -213,6 +213,17 @@ def test_a_folder_that_others_can_write_is_not_private(tmp_path: Path, mode: int
     assert (caught.value.message, caught.value.hint) == (message.format(path), hint.format(path))
 
 
+@needs_root
+def test_a_folder_of_another_user_is_left_to_that_user(tmp_path: Path) -> None:
+    """C4: to give it to root would lock out the job that writes there."""
+    path = tmp_path / "theirs"
+    path.mkdir(mode=0o700)
+    os.chown(path, NOBODY, NOBODY)
+    with pytest.raises(ConfigError, match=f"{path} belongs to user {NOBODY}, who could replace") as caught:
+        private_folder(path)
+    assert caught.value.hint == "run it as that user, or name another folder in the config"
+
+
 def test_a_file_is_no_private_folder(tmp_path: Path, file: Path) -> None:
     """L1."""
     with pytest.raises(ConfigError, match=f"^{file} is not a folder"):

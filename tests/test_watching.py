@@ -31,11 +31,11 @@ def home(tmp_path: Path) -> Path:
     return home_with_two_targets(tmp_path)
 
 
-def stored(home: Path, target: str, hours: float, size: int = 1000, **facts: Any) -> Made:
+def stored(home: Path, target: str, hours: float, size: int = 1000, label: str = LABEL, **facts: Any) -> Made:
     """Store a backup that was started so many hours ago."""
     started = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=hours)
     folder = home / "made" / f"{target}-{hours}-{facts.get('job', JOB)}"
-    made = make_backup(folder, started, {LABEL: b"x" * size}, **facts)
+    made = make_backup(folder, started, {label: b"x" * size}, **facts)
     with Target(FolderConfig(path=home / target)) as store:
         store.create_root()
         store_backup(store, made)
@@ -81,6 +81,7 @@ def test_status_for_programs(home: Path) -> None:
         "job": JOB,
         "state": "ok",
         "backup": made.manifest.id,
+        "beside": [],
         "started": made.manifest.started.isoformat(),
         "size": made.manifest.size,
         "trend": None,
@@ -126,6 +127,49 @@ def test_what_is_newer_than_the_newest_complete_one_is_counted(home: Path) -> No
         f"ERROR: target one: is stale: the newest complete backup of job {JOB}, {complete.manifest.id}, is 4d 4h old, "
         "and may be 4d at most; newer are 1 later, 1 damaged, 1 unfinished, 2 partial\n"
     )
+
+
+def test_a_run_of_what_had_failed_makes_it_fresh(home: Path) -> None:
+    """W2: what counts is that each entry has a good copy, and how old the oldest of these is."""
+    stored(home, "one", 30, size=4000)
+    night = stored(home, "one", 5, size=300, **PARTIAL)
+    repeated = stored(home, "one", 2, size=500, label="sqlite/db", statuses={LABEL: "skipped"})
+    stored(home, "one", 1, statuses={"sqlite/db": "failed", LABEL: "failed"})
+    done = status(home, "--json", "--target", "one", "--max-age", "6h")
+    assert (done.status, done.err) == (0, "")
+    [one] = done.json
+    assert (one["backup"], one["beside"]) == (night.manifest.id, [repeated.manifest.id])
+    assert (one["state"], one["size"], one["newer"]) == ("ok", 800, {"partial": 1})
+    assert 5 * 3600 <= one["age"] < 5 * 3600 + 100
+    assert one["trend"] < -70
+    line = f"target one: job {JOB}: every entry has a good copy in one of {night.manifest.id}, {repeated.manifest.id}"
+    assert status(home, "--target", "one").out.endswith(f"{line}; newer are 1 partial\n")
+    done = status(home, "--target", "one", "--max-age", "4h")
+    assert done.status == 2
+    assert done.err == (
+        f"ERROR: target one: is stale: the oldest of the newest copies of job {JOB}, in {night.manifest.id}, is 5h old, "
+        "and may be 4h at most; newer are 1 partial\n"
+    )
+    assert status(home, "--target", "one", "--html", home / "page.html").status == 0
+    page = (home / "page.html").read_text()
+    assert f"The oldest of the newest copies: {night.manifest.id}, started" in page
+    assert f"Every entry has a good copy in it or in {repeated.manifest.id}." in page
+
+
+def test_copies_of_each_entry_do_without_a_complete_backup(home: Path) -> None:
+    night = stored(home, "one", 5, **PARTIAL)
+    assert states(status(home, "--json", "--target", "one")) == [("one", JOB, "none")]
+    stored(home, "one", 2, label="sqlite/db", statuses={LABEL: "skipped"})
+    [one] = status(home, "--json", "--target", "one").json
+    assert (one["state"], one["backup"]) == ("ok", night.manifest.id)
+
+
+def test_an_entry_that_never_went_well_leaves_the_age_to_the_last_complete_one(home: Path) -> None:
+    complete = stored(home, "one", 30)
+    stored(home, "one", 5, **PARTIAL)
+    stored(home, "one", 2, label="command/other", statuses={LABEL: "skipped", "sqlite/db": "failed"})
+    [one] = status(home, "--json", "--target", "one").json
+    assert (one["backup"], one["beside"], one["newer"]) == (complete.manifest.id, [], {"partial": 2})
 
 
 # What is stale

@@ -73,16 +73,15 @@ cat << TEXT
 
 
 Nothing differs: all came back as it was. Standard tools can do that as well:
-RESTORE.txt in the folder of the backup says how.
+RESTORE.txt in the folder of the backup says how. ./backups and ./restored
+stay; the config and the database of this demo are removed now.
 
 How to go on, with a config of your own:
 
-  .venv/bin/python pickup.py init     writes a config with comments
-  editor config.py                    what to back up, and where to keep it
-  .venv/bin/python pickup.py check    would a run work?
-  crontab -e                          let cron run it every night:
-
-  15 3 * * *  $(printf "%q " "$(command -v python)" "$PWD/pickup.py")-q
+  .venv/bin/python pickup.py init      writes a config with what is found here
+  editor config.py                     what to back up, and where to keep it
+  .venv/bin/python pickup.py check     would a run work?
+  .venv/bin/python pickup.py schedule  prints what lets cron run it every night
 
 docs/tutorial.rst goes through all of it in ten minutes.
 TEXT

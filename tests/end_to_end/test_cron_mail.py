@@ -1,5 +1,6 @@
 """What a run with `-q` leaves for cron to mail: nothing after a good night, one message after a bad one. The commands in
-it are run, and bring what was missing. That Debian's cron mails it is seen in tests/test_schedule.py.
+it are run, and bring what was missing. Without `-q` the same is said below what went wrong. That Debian's cron mails it
+is seen in tests/test_schedule.py.
 """
 
 import json
@@ -49,9 +50,9 @@ def break_db(site: Site) -> None:
     (site.folder / "data/db").unlink()
 
 
-def section(result: Result, head: str) -> list[str]:
+def section(said: Result | str, head: str) -> list[str]:
     """Give the lines below a head."""
-    found = re.search(rf"(?m)^{head}:\n((?:  .*\n)+)", result.err)
+    found = re.search(rf"(?m)^{head}:\n((?:  .*\n)+)", said if isinstance(said, str) else said.err)
     return [line.strip() for line in found[1].splitlines()] if found else []
 
 
@@ -90,6 +91,24 @@ def test_an_entry_that_failed(two: Site, settings: dict[str, Any]) -> None:
     carry_out(two, command)
     [path] = (two.folder / "other" / JOB).glob(f"{two.names()[0]}*.json")
     assert [entry["status"] for entry in json.loads(path.read_text())["entries"]] == ["skipped", "ok"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"HEARTBEAT_URL": "http://127.0.0.1:9/x"}], ids=["nobody", "somebody"])
+def test_who_looks_on_is_told_the_same(two: Site, settings: dict[str, Any]) -> None:
+    """Whether there is somebody else to be told or not; nothing of it is on stderr, where each error has been."""
+    good = two.backup()
+    configure(two, **settings)
+    break_db(two)
+    (two.folder / "other").rename(two.folder / "away")
+    result = two.run(status=2)
+    safe = section(result.out, "Safe nevertheless")
+    assert safe[0] == "folder/files: in this backup at disk"
+    assert re.fullmatch(rf"command/db: {good} \(.* ago\) at disk, nas \(not read now\)", safe[1])
+    assert len(section(result.out, "Once it works again")) == 2
+    assert f"\nLog: {two.log}/pickup.log\n" in result.out
+    assert "\n  folder/files: in this backup at disk\n" not in result.err
+    assert "INFO pickup.notify: Safe nevertheless:\n" in (two.log / "pickup.log").read_text()
+    assert "Safe nevertheless" not in two.run("-n", status=2).out
 
 
 @STREAMS

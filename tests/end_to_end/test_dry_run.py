@@ -113,6 +113,7 @@ def test_check_proves_that_a_run_would_work_and_leaves_nothing(used: Site) -> No
     assert sorted(path for path in used.backups.rglob("*")) == before
     assert not (used.folder / "never").exists()
     assert not (used.folder / "command-was-run").exists()
+    assert result.out.endswith("\na run would work\n")
     (used.source.parent / "data").mkdir()
     (used.source / "PG_VERSION").write_text("17\n")
     assert f"note: {used.source} is a data folder of PostgreSQL" in used.run("check").out

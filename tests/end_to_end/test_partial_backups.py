@@ -116,6 +116,7 @@ def test_a_program_that_there_is_not_is_named_with_the_path_that_was_searched(si
         "/usr/bin:/bin, or may not be executed\nHint: install it\n"
     ) in result.err
     assert "dump-nothing-at-all" in site.run("-q", "check", status=2).err
+    assert site.run("check", status=2).out.endswith("\na run would not do all of this: see the errors\n")
 
 
 def test_one_database_of_two_that_fails_costs_itself_only(site: Site) -> None:

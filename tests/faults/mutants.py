@@ -691,16 +691,16 @@ MUTANTS = (
         "prune-own-as-others",
         "The own job has the entries of the config, also among all.",
         "pickup_core/pruning.py",
-        "    if config.raw_generators:",
-        "    if False:",
+        "session.config(generators=None)",
+        "session.config(generators=False)",
         "tests/test_pruning.py::test_the_own_job_among_all_has_the_entries_of_the_config",
     ),
     Mutant(
         "prune-leaves-leftovers",
         "The command prune clears what broken uploads have left.",
         "pickup_core/pruning.py",
-        "        tell_cleared(target, clear_leftovers(catalogue, job, now, spares), report, options.dry_run)\n",
-        "",
+        "        cleared = clear_leftovers(catalogue, job, now, spares)\n",
+        "        cleared = list[str](), list[str]()\n",
         "tests/test_pruning.py::test_what_broken_uploads_of_another_machine_have_left_is_cleared_a_week_after_it_was_seen",
     ),
     Mutant(
@@ -1017,6 +1017,14 @@ MUTANTS = (
         '        if backup.status == "complete":\n',
         "        if backup.is_finished:\n",
         "tests/test_watching.py::test_a_partial_backup_makes_nothing_fresh",
+    ),
+    Mutant(
+        "status-any-copy-is-fresh",
+        "Partial backups count together only where they lack nothing.",
+        "pickup_core/status.py",
+        "            if not missing:\n                return found, size\n",
+        "            return found, size\n",
+        "tests/test_watching.py::test_an_entry_that_never_went_well_leaves_the_age_to_the_last_complete_one",
     ),
     Mutant(
         "status-future-is-fresh",
@@ -1605,6 +1613,31 @@ MUTANTS = (
         "        if stored != sent:\n",
         "        if False:\n",
         "tests/test_target_object_store.py::test_a_size_that_is_not_the_one_that_was_sent_is_noticed",
+    ),
+    # Who may only add
+    Mutant(
+        "prune-believes-what-is-late",
+        "What is dated long before the last prune, and was not there then, lets nothing be deleted.",
+        "pickup_core/prune.py",
+        "        return backup.id not in self.names and backup.started < self.last - _LONGEST_RUN\n",
+        "        return False\n",
+        "tests/test_pruning.py::test_what_is_dated_before_the_last_prune_and_was_not_there_lets_nothing_be_deleted",
+    ),
+    Mutant(
+        "prune-clears-an-upload-at-work",
+        "An upload of another machine that may be at work is left alone.",
+        "pickup_core/prune.py",
+        "        return path in self.left and now - self.left[path] > _LONGEST_UPLOAD\n",
+        "        return True\n",
+        "tests/test_pruning.py::test_an_upload_of_another_machine_that_is_at_work_is_left_alone",
+    ),
+    Mutant(
+        "delete-takes-a-clones-copy",
+        "Only a copy of the same machine is one.",
+        "pickup_core/deleting.py",
+        "    staying = [summary for summary in others if summary.machine in machines]\n",
+        "    staying = list(others)\n",
+        "tests/test_deleting.py::test_only_a_copy_of_the_same_machine_is_one",
     ),
     # What is shown on a terminal
     Mutant(
