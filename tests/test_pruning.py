@@ -11,6 +11,8 @@ from pickup_core.errors import LockedError, UsageError
 from pickup_core.history import History
 from pickup_core.lock import job_lock
 from pickup_core.run import machine_digest
+from pickup_core.store import Item
+from target_profiles.folder import Target
 from tests.places import JOB
 from tests.sessions import LONG_AGO, carried_out, configure, stored, there
 from tests.stored import nothing_changes
@@ -219,3 +221,21 @@ def test_a_folder_of_somebody_else_is_no_job(tmp_path: Path) -> None:
     (tmp_path / "one/photos/cat.jpg").write_bytes(b"cat")
     assert "photos" not in carried_out(tmp_path, "prune", "--all-jobs").out
     assert not list((tmp_path / "state").glob("photos*"))
+
+
+def test_the_folder_of_a_job_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much would be cleared and deleted: a listing may take many round trips."""
+    listed, listdir = list[str](), Target.listdir
+
+    def noted(target: Target, folder: str = "") -> list[Item]:
+        listed.append(folder)
+        return listdir(target, folder)
+
+    monkeypatch.setattr(Target, "listdir", noted)
+    configure(tmp_path, "one", retention="dict(last=1)")
+    left, *_ = stored(tmp_path, "one", 5)
+    (tmp_path / "one" / JOB / f"{left}.json").unlink()
+    done = carried_out(tmp_path, "prune", "--prune-anyway", "--dry-run")
+    assert done.out.count("would delete") == 3
+    assert f"would remove {JOB}/{left}, left by an upload" in done.out
+    assert listed.count(JOB) == 1
