@@ -231,10 +231,10 @@ def test_the_folder_of_a_job_is_listed_once(tmp_path: Path, monkeypatch: pytest.
         listed.append(folder)
         return listdir(target, folder)
 
-    monkeypatch.setattr(Target, "listdir", noted)
     configure(tmp_path, "one", retention="dict(last=1)")
     left, *_ = stored(tmp_path, "one", 5)
     (tmp_path / "one" / JOB / f"{left}.json").unlink()
+    monkeypatch.setattr(Target, "listdir", noted)
     done = carried_out(tmp_path, "prune", "--prune-anyway", "--dry-run")
     assert "would delete 3 of 4 backups" in done.out
     assert f"would remove {JOB}/{left}, left by an upload" in done.out
