@@ -127,7 +127,7 @@ def list_command(session: Session) -> None:
                      f"; there are jobs: {', '.join(sorted(jobs))}" if jobs else "")  # fmt: skip
     else:
         rows = [["JOB", "TARGET", "BACKUP", "LOCAL TIME", "AGE", "STATUS", "SIZE"], *map(_as_row, found)]
-        print_table(rows if session.options.all_jobs else [row[1:] for row in rows])
+        print_table(rows if session.options.all_jobs else [row[1:] for row in rows], ("LOCAL TIME", "SIZE", "AGE"))
         for sentence in _keys_in_words(found):
             log.info("%s", sentence)
         for backup in filter(lambda backup: backup.trouble, found):
@@ -185,9 +185,8 @@ def find_command(session: Session) -> None:
     if session.options.json:
         print(json.dumps([_found_as_json(*each) for each in found], indent=1))
     elif found:
-        print_table(
-            [["TARGET", "BACKUP", "ENTRY", "SIZE", "MODIFIED", "FILE"], *(_found_as_row(*each) for each in found)]
-        )
+        rows = [["TARGET", "BACKUP", "ENTRY", "SIZE", "MODIFIED", "FILE"], *(_found_as_row(*each) for each in found)]
+        print_table(rows, ("MODIFIED", "SIZE", "ENTRY", "TARGET"))
     if not found and session.report.exit_code == ExitCode.OK:
         hint = f"a pattern takes the whole name of a file: '*part*' finds a part; {PROGRAM} list shows the backups"
         raise UsageError(f"no backup of job {reading.job} holds a file that matches {session.options.pattern!r}", hint)

@@ -2,6 +2,8 @@
 
 import argparse
 import functools
+import shutil
+import sys
 from collections.abc import Sequence
 
 from pickup_core.config import Config, find_config, job_name, load_config
@@ -51,10 +53,18 @@ def job_of(name: str | None, hint: str) -> str:
         raise UsageError(f"the name of a job {error}, and {name!r} is not") from None
 
 
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows of cells in columns; the first row is the head."""
+def print_table(rows: Sequence[Sequence[str]], spared: Sequence[str] = ()) -> None:
+    """Print rows of cells in columns; the first row is the head. On a terminal that is too narrow, columns that can be
+    `spared` are left out, in this order, as far as it takes.
+    """
     shown = functools.cache(lambda text: printable(text).replace("\n", "\\n"))  # a column may hold the same in all rows
-    rows = [[shown(text) for text in row] for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
+    columns = [[shown(text) for text in column] for column in zip(*rows, strict=True)]
+    widths = [max(map(len, column)) for column in columns]
+    if sys.stdout is not None and sys.stdout.isatty():  # not closed, as by >&-
+        room, heads = shutil.get_terminal_size().columns, list(rows[0])
+        for head in spared:
+            if head in heads and sum(widths) + 2 * (len(widths) - 1) > room:
+                place = heads.index(head)
+                del heads[place], columns[place], widths[place]
+    for row in zip(*columns, strict=True):
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

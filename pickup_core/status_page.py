@@ -109,7 +109,8 @@ def _sentences(status: Status, now: datetime) -> Iterator[str]:
             yield f"Every entry has a good copy in it or in {names_in_words(status.beside)}."
         yield f"{size if status.trend is not None else _size(newest)}."
     if status.newer:
-        yield f"Newer than that: {', '.join(f'{count} {state}' for state, count in status.newer.items())}."
+        others = ", ".join(f"{count} {state}" for state, count in status.newer.items())
+        yield f"Newer than that: {others}." if newest else f"There are: {others}."
     if status.future:
         yield f"Dated later than now, and not counted: {names_in_words(status.future)}."
     if verified := status.verified:

@@ -2,9 +2,6 @@
 
 import json
 import logging
-import shutil
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -32,7 +29,7 @@ def status_command(session: Session) -> None:
         print(json.dumps([_as_json(status) for status in found], indent=1))
     elif not options.quiet:
         rows = [_HEAD, *(_as_row(status, now) for status in found)]
-        print_table(_fitting(rows if options.all_jobs else [row[1:] for row in rows]))
+        print_table(rows if options.all_jobs else [row[1:] for row in rows], _HEAD[:2:-1])
         print(end="", flush=True)  # before what is wrong is told, also where both go into one file
     for status in found:
         _tell(session, status)
@@ -89,18 +86,8 @@ def _tell(session: Session, status: Status) -> None:
         what = f"every entry has a good copy in one of {together}" + (f"; newer are {since}" if since else "")
         log.info("%s: %s: %s", where, job, what)
     elif since:
-        log.info("%s: %s: newer than the newest complete backup: %s", where, job, since)
-
-
-def _fitting(rows: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
-    """Give the columns that fit on the terminal, the first ones; all of them where there is none."""
-    if sys.stdout is None or not sys.stdout.isatty():  # closed, as by >&-
-        return rows
-    room, count = shutil.get_terminal_size().columns + 2, 0
-    for column in zip(*rows, strict=True):
-        room -= max(map(len, column)) + 2
-        count += room >= 0
-    return [row[: max(1, count)] for row in rows]
+        what = "newer than the newest complete backup:" if status.newest else "there is no complete backup, but"
+        log.info("%s: %s: %s %s", where, job, what, since)
 
 
 def _as_json(status: Status) -> dict[str, Any]:

@@ -196,6 +196,8 @@ def test_an_age_is_compared_to_the_second(home: Path, age: str, code: int) -> No
 def test_a_partial_backup_makes_nothing_fresh(home: Path) -> None:
     """W2."""
     stored(home, "one", 1, **PARTIAL)
+    line = f"\ntarget one: job {JOB}: there is no complete backup, but 1 partial\n"
+    assert status(home, "--target", "one").out.endswith(line)
     done = status(home, "-q", "--target", "one", "--max-age", "26h")
     assert done.status == 2
     assert done.err == (
@@ -371,11 +373,11 @@ def test_a_folder_is_read_without_a_config(home: Path) -> None:
         carried_out(home, "status", "--from", home / "one", needs_config=False)
 
 
-def on_a_terminal(home: Path, columns: int) -> list[str]:
-    """Give the lines that status prints on a terminal of this width."""
+def on_a_terminal(home: Path, columns: int, command: str = "status") -> list[str]:
+    """Give the lines that a command prints on a terminal of this width."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    words = [sys.executable, str(ROOT / "pickup.py"), "-c", str(home / "config.py"), "status", "--target", "one"]
+    words = [sys.executable, str(ROOT / "pickup.py"), "-c", str(home / "config.py"), command, "--target", "one"]
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     with open(ours, "rb", buffering=0) as terminal:
         done = subprocess.run(words, stdout=theirs, stderr=subprocess.PIPE, env=environment, check=True, timeout=60)
@@ -404,7 +406,7 @@ def test_status_does_without_a_standard_output(home: Path) -> None:
         (80, ["TARGET", "STATE", "AGE", "SIZE", "TREND", "VERIFIED", "BACKUP"]),
         (40, ["TARGET", "STATE", "AGE", "SIZE", "TREND"]),
         (20, ["TARGET", "STATE", "AGE"]),
-        (3, ["TARGET"]),
+        (3, ["TARGET", "STATE"]),
     ],
 )
 def test_a_narrow_terminal_gets_the_first_columns(home: Path, columns: int, head: list[str]) -> None:
@@ -412,7 +414,25 @@ def test_a_narrow_terminal_gets_the_first_columns(home: Path, columns: int, head
     lines = on_a_terminal(home, columns)
     assert lines[0].split() == head
     assert len(lines) == 2
-    assert max(map(len, lines)) <= max(columns, 6)
+    assert max(map(len, lines)) <= max(columns, len("TARGET  STATE"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "head"),
+    [
+        (80, ["TARGET", "BACKUP", "LOCAL", "TIME", "AGE", "STATUS", "SIZE"]),
+        (70, ["TARGET", "BACKUP", "AGE", "STATUS", "SIZE"]),
+        (40, ["TARGET", "BACKUP", "STATUS"]),
+    ],
+)
+def test_a_list_on_a_narrow_terminal_names_each_backup_and_its_status(
+    home: Path, columns: int, head: list[str]
+) -> None:
+    stored(home, "one", 30)
+    lines = on_a_terminal(home, columns, "list")
+    assert lines[0].split() == head
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= columns
 
 
 DYING = '''"""A place that is gone once its root was listed."""
