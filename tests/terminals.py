@@ -94,7 +94,8 @@ def running(
     given = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "TERM": "xterm", "LC_ALL": "C.UTF-8", **(env or {})}
     shell = ["sh", "-c", script, "sh", *map(str, words)]
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal.slave)
-    process = subprocess.Popen(["setsid", "--ctty", *shell], env=given, **streams)
+    heard = ["env", "--default-signal=INT"]  # the tests may run in the background, where a shell lets it be ignored
+    process = subprocess.Popen([*heard, "setsid", "--ctty", *shell], env=given, **streams)
     os.close(terminal.slave)
     try:
         yield terminal, process
