@@ -16,7 +16,10 @@ from tests.builders import LOCAL, ROOT, config_text, write_config
 from tests.terminals import ESCAPES, Terminal, ended, running
 
 KIB = 1024
-STEPS = "for step in 1 2 3; do head -c 102400 /dev/zero; until [ -e go$step ]; do sleep 0.05; done; done"
+STEPS = (  # ends with its folder, too: a test may kill who started it
+    "for step in 1 2 3; do head -c 102400 /dev/zero; "
+    "until [ -e go$step ] || ! [ -e config.py ]; do sleep 0.05; done; done"
+)
 SLOW = f'[dict(name="slow", profile="command", config=dict(command="cd {{here}} && {STEPS}", shell=True))]'
 QUICK = '[dict(name="quick", profile="command", config=dict(command="head -c 3145728 /dev/zero", shell=True))]'
 DISK = '[dict(name="disk", profile="folder", config=dict(path="backups"))]'
