@@ -120,7 +120,7 @@ def _prune_at(session: Session, config: Config, target: TargetEntry, job: str) -
 
 def _earlier(history: History, target: str) -> Earlier | None:
     """Give what earlier prunes saw of another machine's job, each of which has noted what was new; None where there was
-    none.
+    none. What they deleted counts as never seen: whoever knows its name could bring another one in its place.
     """
     records = [record for record in history.records("prune") if record["target"] == target and "names" in record]
     if not records:
@@ -130,4 +130,8 @@ def _earlier(history: History, target: str) -> Earlier | None:
     for time, record in zip(times, records, strict=True):
         for path in record["left"]:
             left.setdefault(path, time)
-    return Earlier(times[-1], {name for record in records for name in record["names"]}, left)
+    names: set[str] = set()
+    for record in records:
+        names |= set(record["names"])
+        names -= set(record["deleted"])
+    return Earlier(times[-1], names, left)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -192,6 +193,21 @@ def test_what_is_dated_before_the_last_prune_and_was_not_there_lets_nothing_be_d
     assert carried_out(tmp_path, "prune", "--job", "db02", "--prune-anyway").status == 0
     assert there(tmp_path, "one", "db02") == forged[-7:]
     assert carried_out(tmp_path, "prune", "--all-jobs").status == 0, "who has said once that it is right is believed"
+
+
+def test_the_name_of_a_deleted_backup_lets_nothing_be_deleted(tmp_path: Path) -> None:
+    """R21: a host knows the names that its backups had, and may add other ones under them."""
+    configure(tmp_path, "one", retention="dict(last=1)")
+    without_postgres = OTHER | {"contents": {"folder/srv": b"2"}}
+    [last_good] = stored(tmp_path, "one", 1, **OTHER)
+    deleted, newest = stored(tmp_path, "one", 2, LONG_AGO + timedelta(days=1), **without_postgres)
+    assert carried_out(tmp_path, "prune", "--all-jobs").status == 0
+    assert there(tmp_path, "one", "db02") == [last_good, newest]
+    for nights in tmp_path.glob("nights-*"):
+        shutil.rmtree(nights)
+    assert stored(tmp_path, "one", 1, LONG_AGO + timedelta(days=1), **OTHER) == [deleted]
+    assert carried_out(tmp_path, "prune", "--all-jobs").status == 1
+    assert there(tmp_path, "one", "db02") == [last_good, deleted, newest]
 
 
 def test_what_comes_after_the_last_prune_counts(tmp_path: Path) -> None:
