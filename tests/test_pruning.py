@@ -5,6 +5,7 @@ import re
 import shutil
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -198,7 +199,7 @@ def test_what_is_dated_before_the_last_prune_and_was_not_there_lets_nothing_be_d
 def test_the_name_of_a_deleted_backup_lets_nothing_be_deleted(tmp_path: Path) -> None:
     """R21: a host knows the names that its backups had, and may add other ones under them."""
     configure(tmp_path, "one", retention="dict(last=1)")
-    without_postgres = OTHER | {"contents": {"folder/srv": b"2"}}
+    without_postgres: dict[str, Any] = {**OTHER, "contents": {"folder/srv": b"2"}}
     [last_good] = stored(tmp_path, "one", 1, **OTHER)
     deleted, newest = stored(tmp_path, "one", 2, LONG_AGO + timedelta(days=1), **without_postgres)
     assert carried_out(tmp_path, "prune", "--all-jobs").status == 0
