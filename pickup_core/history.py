@@ -42,8 +42,8 @@ class History:
         except (OSError, ConfigError) as error:
             log.warning("history %s could not be written: %s", self._path, getattr(error, "strerror", None) or error)
 
-    def records(self, kind: str) -> Iterator[Record]:
-        """Give the records of a kind, the oldest first."""
+    def records(self, *kinds: str) -> Iterator[Record]:
+        """Give the records of these kinds, the oldest first."""
         try:
             lines = self._path.read_bytes().splitlines()
         except FileNotFoundError:
@@ -56,7 +56,7 @@ class History:
                 record = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(record, dict) and record.get("kind") == kind:
+            if isinstance(record, dict) and record.get("kind") in kinds:
                 yield record
 
     def last_sizes(self, fact: str = "sizes") -> dict[str, dict[str, int]]:
@@ -101,16 +101,17 @@ class History:
 
     def stored_at(self, place: str, target: str) -> set[str]:
         """Give the names of the backups that a run or a copy here has brought to a place, a target's, and that nothing
-        here has deleted there.
+        here has deleted there since.
         """
-        stored = {
-            record["backup"]
-            for kind in ("run", "copy")
-            for record in self.records(kind)
-            if place in record.get("places", ())
-        }
-        stored -= {record["backup"] for record in self.records("delete") if record["target"] == target}
-        return stored.difference(*(record["deleted"] for record in self.records("prune") if record["target"] == target))
+        stored: set[str] = set()
+        for record in self.records("run", "copy", "delete", "prune"):
+            if place in record.get("places", ()):
+                stored.add(record["backup"])
+            elif record["kind"] == "delete" and record["target"] == target:
+                stored.discard(record["backup"])
+            elif record["kind"] == "prune" and record["target"] == target:
+                stored.difference_update(record["deleted"])
+        return stored
 
     def knows_place(self, place: str) -> bool:
         """Tell whether a run or a copy here has stored a backup in this place before."""

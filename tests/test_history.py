@@ -229,3 +229,15 @@ def test_a_run_of_a_part_is_no_recovery(history: History) -> None:
     assert not history.has_recovered(night(history, 2, 0, only=["db"]))
     assert not history.has_recovered(night(history, 3, 0, targets=["disk"]))
     assert history.has_recovered(night(history, 4, 0, only=[], targets=[]))
+
+
+def test_what_was_deleted_and_brought_again_is_stored(tmp_path: Path) -> None:
+    history = History(tmp_path, "web01")
+    name = "2026-11-23T031502Z"
+    for gone in ({"kind": "delete", "backup": name}, {"kind": "prune", "deleted": [name]}):
+        history.add("copy", backup=name, places=["/there"])
+        assert history.stored_at("/there", "disk") == {name}
+        history.add(**gone, target="other")
+        assert history.stored_at("/there", "disk") == {name}
+        history.add(**gone, target="disk")
+        assert history.stored_at("/there", "disk") == set()
