@@ -53,6 +53,6 @@ def _known(config: Config) -> Iterable[tuple[TargetEntry, dict[str, str]]]:
     labels = {record["backup"]: record["sizes"] for record in history.records("run") if "sizes" in record}
     for target in config.targets:
         newest: dict[str, str] = {}
-        for name in sorted(history.stored_at(target.store().place, target.name)):
+        for name in sorted(history.stored_at(target.store().place)):
             newest |= dict.fromkeys(labels.get(name, ()), name)
         yield target, newest

@@ -19,7 +19,7 @@ from pickup_core.lock import job_lock
 from pickup_core.manifest import Summary, started_at
 from pickup_core.memory import Memory
 from pickup_core.program import PROGRAM
-from pickup_core.prune import delete_backup, is_ours, is_strange
+from pickup_core.prune import Earlier, delete_backup, is_ours, is_strange
 from pickup_core.report import explained
 from pickup_core.run import machine_digest
 from pickup_core.session import Session, job_of
@@ -56,7 +56,8 @@ def delete_command(session: Session) -> None:
 
 def _look(session: Session, config: Config, job: str) -> tuple[list[_Found], list[Summary]]:
     """Give the backup at each target where it is to go, and what all others hold that stay, wherever they are. One that
-    is dated later than now, or that no run here made though it says so, is none to rely on.
+    is dated later than now, or that no run here made though it says so, is none to rely on; nor is one that prune would
+    not count.
     """
     now = datetime.now(timezone.utc)
     found: list[_Found] = []
@@ -64,11 +65,16 @@ def _look(session: Session, config: Config, job: str) -> tuple[list[_Found], lis
     asked = chosen(config.targets, session.options.target)
     for target in config.targets:
         place = Catalogue(target.name, target.store(), Memory(config.state_folder, session.options.dry_run))
+        earlier = Earlier.known_to(History(config.state_folder, job), place.place)
         with session.report.attempt(target.where) if target in asked else _not_counted(target) as outcome, place.store:
             for backup in place.backups(job):
                 if backup.id == session.options.backup and target in asked:
                     found.append(_found(target, backup))
-                elif backup.is_finished and backup.started <= now and not is_strange(backup, machine_digest(), now):
+                elif backup.is_finished and not (
+                    backup.started > now
+                    or is_strange(backup, machine_digest(), now)
+                    or (earlier and earlier.is_late(backup))
+                ):
                     copies.append(backup.summary)
         if outcome and outcome.is_absent:
             what = f"is not there, and a backup {session.options.backup} that it may hold stays"
@@ -145,4 +151,4 @@ def _delete(found: _Found, config: Config, job: str, dry: bool) -> None:
     if is_there:
         raise StoreError(f"backup {job}/{name} is listed still, after it was deleted", hint="run the command again")
     log.info("%s: deleted %s", target.label, what)
-    History(config.state_folder, job).add("delete", target=target.name, backup=name)
+    History(config.state_folder, job).add("delete", target=target.name, place=place.place, backup=name)

@@ -99,7 +99,7 @@ class Delivery(ABC):
                 store.create_root()
             backups = [] if policy else catalogue.backups(job)  # a listing: where that fails, nothing else is tried
             is_there = any(item.name == job for item in store.listdir()) if policy else bool(backups)
-            if not is_there and self._history.stored_at(store.place, target.name):
+            if not is_there and self._history.stored_at(store.place):
                 what = f"no backup of job {job} is there, though this machine has stored some"
                 self.report.warn(target.where, f"{what}\nHint: is the disk mounted? See require_mount in its config")
             if policy:
@@ -146,7 +146,7 @@ class Delivery(ABC):
         labels, now = [entry.label for entry in self.config.generators], datetime.now(timezone.utc)
         pruned = prune(catalogue, self.draft.job, policy, labels, now, self.draft.machine)
         tell_pruned(target, policy, pruned, self.report)
-        self._history.add("prune", target=target.name, deleted=pruned.deleted)
+        self._history.add("prune", target=target.name, place=catalogue.place, deleted=pruned.deleted)
 
 
 @dataclass

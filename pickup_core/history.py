@@ -99,17 +99,17 @@ class History:
                 return False
         return False
 
-    def stored_at(self, place: str, target: str) -> set[str]:
-        """Give the names of the backups that a run or a copy here has brought to a place, a target's, and that nothing
-        here has deleted there since.
+    def stored_at(self, place: str) -> set[str]:
+        """Give the names of the backups that a run or a copy here has brought to a place, and that nothing here has
+        deleted there since.
         """
         stored: set[str] = set()
         for record in self.records("run", "copy", "delete", "prune"):
             if place in record.get("places", ()):
                 stored.add(record["backup"])
-            elif record["kind"] == "delete" and record["target"] == target:
+            elif record.get("place") == place and record["kind"] == "delete":
                 stored.discard(record["backup"])
-            elif record["kind"] == "prune" and record["target"] == target:
+            elif record.get("place") == place and record["kind"] == "prune":
                 stored.difference_update(record["deleted"])
         return stored
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pickup_core.catalogue import MARK_FILE, Backup, Catalogue, read_small
 from pickup_core.errors import PickupError, StoreError
+from pickup_core.history import History
 from pickup_core.manifest import Manifest, Summary, started_at
 from pickup_core.program import PROGRAM
 from pickup_core.publish import is_mark_of, mark_text
@@ -39,13 +40,30 @@ class _Present(NamedTuple):
 
 @dataclass(frozen=True)
 class Earlier:
-    """What earlier prunes on this machine saw of another machine's job at a target: the `names` of its backups, when
-    each of its unfinished uploads was first `left` there, and when the `last` of these prunes was.
+    """What earlier prunes on this machine saw of another machine's job at a place: the `names` of the backups that were
+    there at the `last` of them, and when each of the uploads that were unfinished then was first seen so (`left`).
     """
 
     last: datetime
     names: Collection[str]
     left: Mapping[str, datetime]
+
+    @classmethod
+    def known_to(cls, history: History, place: str) -> "Earlier | None":
+        """Give what the history tells, None where there was no prune. Each has noted what was new, and what was gone:
+        that counts as never seen, for whoever knows its name could bring another one in its place.
+        """
+        last, names, left = None, set[str](), dict[str, datetime]()
+        for record in history.records("prune", "delete"):
+            if record.get("place") != place:
+                continue
+            if record["kind"] == "delete":
+                names.discard(record["backup"])
+            elif "left" in record:
+                last = datetime.fromisoformat(record["time"])
+                names = names.union(record["names"]).difference(record["gone"], record["deleted"])
+                left = {path: left.get(path, last) for path in record["left"]}
+        return cls(last, names, left) if last else None
 
     def is_late(self, backup: Backup) -> bool:
         """Tell whether a backup was not there then, though it is dated so long before: whoever has broken into the

@@ -88,7 +88,7 @@ def _prune_at(session: Session, config: Config, target: TargetEntry, job: str) -
     machine = machine_digest() if is_own else None
     store, memory = target.store(), Memory(config.state_folder, is_frozen=options.dry_run)
     history = History(config.state_folder, job)
-    earlier = None if is_own else _earlier(history, target.name)
+    earlier = None if is_own else Earlier.known_to(history, store.place)
     spared: list[str] = []
 
     def spares(path: str) -> bool:
@@ -105,33 +105,15 @@ def _prune_at(session: Session, config: Config, target: TargetEntry, job: str) -
         pruned = prune(catalogue, job, policy, labels, now, machine, options.prune_anyway, earlier=earlier)
     if not pruned.decisions:
         log.info("%s: holds no finished backup of job %s", target.label, job)
+    elif not (is_own or earlier):
+        log.info("%s: job %s is pruned here for the first time: all that is there counts", target.label, job)
     tell_pruned(target, policy, pruned, report, logging.INFO, options.dry_run)
     if not options.dry_run:
         seen: dict[str, list[str]] = {}
         if not is_own:
-            names, left = (earlier.names, earlier.left) if earlier else ((), {})
-            seen["names"] = [decision.id for decision in pruned.decisions if decision.id not in names]
-            seen["left"] = [path for path in spared if path not in left]
-        history.add("prune", target=target.name, deleted=pruned.deleted, **seen)
+            before, now_there = set(earlier.names if earlier else ()), {decision.id for decision in pruned.decisions}
+            seen = {"names": sorted(now_there - before), "gone": sorted(before - now_there), "left": spared}
+        history.add("prune", target=target.name, place=store.place, deleted=pruned.deleted, **seen)
         for name in pruned.strange if options.prune_anyway else ():
             history.add("adopted", backup=name)
     return bool(pruned.decisions or pruned.warnings or pruned.notes or spared or cleared[0])
-
-
-def _earlier(history: History, target: str) -> Earlier | None:
-    """Give what earlier prunes saw of another machine's job, each of which has noted what was new; None where there was
-    none. What they deleted counts as never seen: whoever knows its name could bring another one in its place.
-    """
-    records = [record for record in history.records("prune") if record["target"] == target and "names" in record]
-    if not records:
-        return None
-    times = [datetime.fromisoformat(record["time"]) for record in records]
-    left: dict[str, datetime] = {}
-    for time, record in zip(times, records, strict=True):
-        for path in record["left"]:
-            left.setdefault(path, time)
-    names: set[str] = set()
-    for record in records:
-        names |= set(record["names"])
-        names -= set(record["deleted"])
-    return Earlier(times[-1], names, left)

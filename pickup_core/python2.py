@@ -10,7 +10,7 @@ _SYNTAX = (
     (r"\bexec\b(?!\s*[(=.,)\]])\s*", "", "exec is a function: exec(...)"),
     (r"\bexcept\s+([^:]+?)\s*,\s*(\w+)\s*:", r"except \1 as \2:", "an exception is named by as: except ERROR as name:"),
     (r"\braise\s+([\w.]+)\s*,\s*(.+)$", r"raise \1(\2)", "an exception is called with its text: raise ERROR(...)"),
-    (r"(?<![\w.])0+([0-7]+)[lL]?\b", r"0o\1", "an octal number begins with 0o: 0o755"),
+    (r"(?<!\d-)(?<![\w.])0+([0-7]+)[lL]?\b", r"0o\1", "an octal number begins with 0o: 0o755"),
     (r"(?<![\w.])(\d+)[lL]\b", r"\1", "a whole number has no L at its end"),
     (r"<>", "!=", "unequal is written !="),
     (r"`([^`]*)`", r"repr(\1)", "backticks are written repr(...)"),

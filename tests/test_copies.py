@@ -114,8 +114,8 @@ def test_what_was_deleted_is_not_there(tmp_path: Path) -> None:
     for name in (A, B, "2026-11-23T031502Z"):
         note(config, "run", name, [store.place, other.place], SYSTEM)
     history = History(config.state_folder, "web01")
-    history.add("prune", target="t0", deleted=["2026-11-23T031502Z"])
-    history.add("delete", target="t0", backup=B)
+    history.add("prune", target="t0", place=store.place, deleted=["2026-11-23T031502Z"])
+    history.add("delete", target="t0", place=store.place, backup=B)
     assert {name: held.newest[SYSTEM] for name, held in copies_at(config, [], []).items()} == {
         "t0": A,
         "t1": "2026-11-23T031502Z",

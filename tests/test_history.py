@@ -236,8 +236,8 @@ def test_what_was_deleted_and_brought_again_is_stored(tmp_path: Path) -> None:
     name = "2026-11-23T031502Z"
     for gone in ({"kind": "delete", "backup": name}, {"kind": "prune", "deleted": [name]}):
         history.add("copy", backup=name, places=["/there"])
-        assert history.stored_at("/there", "disk") == {name}
-        history.add(**gone, target="other")
-        assert history.stored_at("/there", "disk") == {name}
-        history.add(**gone, target="disk")
-        assert history.stored_at("/there", "disk") == set()
+        assert history.stored_at("/there") == {name}
+        history.add(**gone, target="disk", place="/other")
+        assert history.stored_at("/there") == {name}
+        history.add(**gone, target="disk", place="/there")
+        assert history.stored_at("/there") == set()

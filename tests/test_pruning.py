@@ -15,6 +15,7 @@ from pickup_core.lock import job_lock
 from pickup_core.run import machine_digest
 from pickup_core.store import Item
 from target_profiles.folder import Target
+from tests.builders import LOCAL, config_text, write_config
 from tests.places import JOB
 from tests.sessions import LONG_AGO, carried_out, configure, stored, there
 from tests.stored import nothing_changes
@@ -80,7 +81,7 @@ def test_all_jobs_of_each_target_are_pruned_each_by_itself(tmp_path: Path) -> No
     assert shown.count("would delete 2 of 3 backups") == 3
     done = carried_out(tmp_path, "prune", "--all-jobs")
     assert (done.status, done.err, done.out) == (0, "", shown.replace("would delete", "deleted"))
-    assert [line for line in done.out.splitlines() if ": job " in line] == [
+    assert [line for line in done.out.splitlines() if re.search(r": job \w+$", line)] == [
         "folder/one: job db02", "folder/one: job web03", "folder/two: job web03"
     ]  # fmt: skip
     assert {job: there(tmp_path, "one", job) for job in newest} == newest
@@ -143,7 +144,7 @@ def test_what_broken_uploads_of_another_machine_have_left_is_cleared_a_week_afte
     (tmp_path / "one/db02" / strange / "PICKUP.txt").unlink()
     for _ in range(2):
         assert "removed" not in carried_out(tmp_path, "prune", "--job", "db02").out
-    assert [each["left"] for each in History(tmp_path / "state", "db02").records("prune")] == [[f"db02/{left}"], []]
+    assert [each["left"] for each in History(tmp_path / "state", "db02").records("prune")] == [[f"db02/{left}"]] * 2
     days_pass(tmp_path, 8)
     with nothing_changes(tmp_path):
         shown = carried_out(tmp_path, "prune", "--job", "db02", "-n").out
@@ -209,6 +210,66 @@ def test_the_name_of_a_deleted_backup_lets_nothing_be_deleted(tmp_path: Path) ->
     assert stored(tmp_path, "one", 1, LONG_AGO + timedelta(days=1), **OTHER) == [deleted]
     assert carried_out(tmp_path, "prune", "--all-jobs").status == 1
     assert there(tmp_path, "one", "db02") == [last_good, deleted, newest]
+
+
+@pytest.mark.parametrize("way", ["prune", "delete", "somebody else"])
+def test_what_is_gone_is_not_known_when_it_comes_back(tmp_path: Path, way: str) -> None:
+    """R21: whoever deleted it."""
+    configure(tmp_path, "one", retention="dict(last=3)")
+    names = stored(tmp_path, "one", 3, **OTHER)
+    carried_out(tmp_path, "prune", "--all-jobs")
+    if way == "delete":
+        assert carried_out(tmp_path, "delete", names[0], "--job", "db02").status == 0
+    else:
+        (tmp_path / f"one/db02/{names[0]}.json").unlink()
+        shutil.rmtree(tmp_path / f"one/db02/{names[0]}")
+    if way == "prune":
+        carried_out(tmp_path, "prune", "--all-jobs")
+    for nights in tmp_path.glob("nights-*"):
+        shutil.rmtree(nights)
+    if way == "somebody else":
+        carried_out(tmp_path, "prune", "--job", "db02")
+    assert stored(tmp_path, "one", 1, **OTHER) == names[:1]
+    done = carried_out(tmp_path, "prune", "--all-jobs")
+    assert (done.status, done.err.count(f"WARNING: TARGETS[0] 'one' (folder): {names[0]} was not there")) == (1, 1)
+
+
+def test_a_target_may_get_another_name(tmp_path: Path) -> None:
+    """R21: what was seen belongs to the place; one that moves is told to be seen for the first time."""
+    configure(tmp_path, "one", retention="dict(last=3)")
+    stored(tmp_path, "one", 3, **OTHER)
+    first = "job db02 is pruned here for the first time: all that is there counts\n"
+    assert first in carried_out(tmp_path, "prune", "--all-jobs").out
+    entry = dict(name="uno", profile="folder", config=dict(path="one"), retention=dict(last=3))
+    write_config(tmp_path, config_text(LOCAL, targets=repr([entry])))
+    stored(tmp_path, "one", 9, LONG_AGO + timedelta(hours=20), **OTHER)
+    done = carried_out(tmp_path, "prune", "--all-jobs")
+    assert (done.status, len(there(tmp_path, "one", "db02"))) == (1, 12)
+    assert first not in done.out
+    (tmp_path / "one").rename(tmp_path / "two")
+    configure(tmp_path, "two", retention="dict(last=30)")
+    assert first in carried_out(tmp_path, "prune", "--all-jobs").out
+
+
+def test_a_copy_that_prune_would_not_count_is_none_for_delete_either(tmp_path: Path) -> None:
+    """R21."""
+    configure(tmp_path, "one", retention="dict(last=3)")
+    [name] = stored(tmp_path, "one", 1, **OTHER)
+    carried_out(tmp_path, "prune", "--all-jobs")
+    stored(tmp_path, "one", 1, LONG_AGO + timedelta(days=1), **OTHER)
+    with pytest.raises(UsageError, match="holds the last copy that was found of postgres/main, folder/srv"):
+        carried_out(tmp_path, "delete", name, "--job", "db02")
+
+
+def test_an_upload_that_went_well_in_the_end_is_not_given_up_when_it_is_made_again(tmp_path: Path) -> None:
+    configure(tmp_path, "one", retention="dict(last=3)")
+    [name] = stored(tmp_path, "one", 1, **OTHER)
+    manifest = tmp_path / f"one/db02/{name}.json"
+    for old, new in ((manifest, tmp_path / "aside"), (tmp_path / "aside", manifest), (manifest, tmp_path / "aside")):
+        old.rename(new)
+        assert "removed" not in carried_out(tmp_path, "prune", "--job", "db02").out
+        days_pass(tmp_path, 9)
+    assert f"removed db02/{name}" in carried_out(tmp_path, "prune", "--job", "db02").out
 
 
 def test_what_comes_after_the_last_prune_counts(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def test_what_is_wrong_in_other_ways_ends(text: str) -> None:
         'a = dict(filename="02-notes.txt") b = 1',
         'a = dict(at="03:15", b=[',
         "a = 1 b = 2  # since 2024-01-05, print it as `it` is",
+        "since = 2026-01-07",
         'print "a"\na = dict("/srv/01" name=1)',
     ],
 )
