@@ -1624,6 +1624,14 @@ MUTANTS = (
         "tests/test_pruning.py::test_what_is_dated_before_the_last_prune_and_was_not_there_lets_nothing_be_deleted",
     ),
     Mutant(
+        "prune-knows-what-is-gone",
+        "A backup that was deleted is not known when one of its name comes.",
+        "pickup_core/prune.py",
+        'names.union(record["names"]).difference(record["gone"], record["deleted"])',
+        'names.union(record["names"])',
+        "tests/test_pruning.py::test_the_name_of_a_deleted_backup_lets_nothing_be_deleted",
+    ),
+    Mutant(
         "prune-clears-an-upload-at-work",
         "An upload of another machine that may be at work is left alone.",
         "pickup_core/prune.py",
