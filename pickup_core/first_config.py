@@ -18,6 +18,7 @@ from pickup_core.config import default_log_folder, default_state_folder, host_jo
 from pickup_core.errors import ConfigError
 from pickup_core.found import Found
 from pickup_core.profiles import known_profiles, load_profile
+from pickup_core.program import PROGRAM
 
 _EXAMPLE = Path(__file__).with_name("config.py.example")
 _LONGEST_LINE = 110
@@ -47,6 +48,9 @@ def first_config(root: Path, beside: Path) -> FirstConfig:
     if job := host_job():
         text = _replaced(text, r"(?m)^# JOB = .*$", f"JOB = {_written(job)}")
     text = _replaced(text, r"(?<=config=dict\(path=)\"backups\"", _written(str(backups)))
+    for name, folder in (("LOG_FOLDER", default_log_folder()), ("STATE_FOLDER", default_state_folder())):
+        text = _replaced(text, rf"(?m)(?<=^# {name} = )\".*\"$", _written(str(folder)))
+    text = text.replace("pickup.py", PROGRAM)
     if entries:
         body = "".join(_entry(profile, found) for profile, found in entries)
         text = _replaced(text, r"(?ms)^GENERATORS = \[\n.*?^\]$", f"{_HEAD}GENERATORS = [\n{body}]")

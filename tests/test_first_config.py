@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pickup_core.config import default_state_folder, load_config
+from pickup_core import first_config as first_configs
+from pickup_core.config import default_log_folder, default_state_folder, load_config
 from pickup_core.entries import GeneratorEntry
 from pickup_core.first_config import first_config
 from pickup_core.found import Found
@@ -194,6 +195,14 @@ def test_an_ordinary_user_gets_what_is_theirs_alone() -> None:
     assert f'"{root}/home/ada/backups/pickup"]' in done.stdout, "the backups do not hold backups"
     assert "bob" not in done.stdout
     assert f'"{root}/etc"' not in done.stdout
+
+
+def test_it_speaks_of_this_very_pickup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_configs, "PROGRAM", "pickup")
+    text = first_config(tmp_path, tmp_path).text
+    assert "# Try it:  pickup check " in text
+    assert "pickup.py" not in text
+    assert f'# LOG_FOLDER = "{default_log_folder()}"\n# STATE_FOLDER = "{default_state_folder()}"\n' in text
 
 
 def test_a_link_is_followed_to_the_folder_and_one_that_leads_nowhere_finds_nothing(tmp_path: Path) -> None:
