@@ -23,11 +23,15 @@ _HINTS = {
     "may not read": "GRANT pg_read_all_data TO the role; the how-to on PostgreSQL has the whole list",
     "permission denied": "check lists what the role may not read",
     "row-level security": "ALTER ROLE ... BYPASSRLS for the role that dumps",
+    "Is the server running": "does the server run, and does it listen there? On Debian pg_lsclusters tells",
+    "FATAL: role": "user names the role to connect as; the how-to on PostgreSQL tells how to make one",
     "Peer authentication failed": "as_user is the system user to connect as",
     "58P01: directory": "a tablespace lies there: make that folder for the server's system user, and load once more",
     "no database matches": "psql --list shows them",
     "is being accessed by other users": "end their sessions first, or load it under another name",
 }
+_NO_CONNECTION = re.compile(r"connection to server (.+?) failed: (.+)")
+_ASKED = re.compile(r"Is the server running ")
 _DATABASES = r"""
     SELECT replace(datname, '\', '\\')::bytea,
            CASE WHEN datistemplate THEN 'it is a template'
@@ -114,8 +118,8 @@ class Server:
                 connection.autocommit = True
                 yield connection
         except psycopg2.Error as error:
-            message = " ".join(str(error).split())
-            raise PickupError(f"database {database!r}: {message}", hint=hint(message)) from error
+            hint_for = hint(" ".join(str(error).split()))
+            raise PickupError(f"database {database!r}: {_said(error)}", hint=hint_for) from error
         except UnicodeEncodeError:
             raise PickupError(f"database {database!r} can only be dumped: its name is no UTF-8") from None
 
@@ -223,6 +227,14 @@ def missing_privileges(connection: Any) -> list[str]:
 def major(version: int) -> tuple[int, ...]:
     """Give the major version in the number that a server tells: (15,) for 150018, (9, 6) for 90624."""
     return (version // 10000,) if version >= 100000 else (version // 10000, version // 100 % 100)
+
+
+def _said(error: Exception) -> str:
+    """Give in one line what libpq says: why there is no connection before where to, and nothing that it asks."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    said = " ".join(_NO_CONNECTION.sub(r"no connection: \2 (\1)", line) for line in lines if not _ASKED.match(line))
+    is_known = said.startswith("no connection: ") or not any(map(_ASKED.match, lines))
+    return said if is_known else f"no connection: {said}"
 
 
 def _wait(connection: Any) -> None:

@@ -67,13 +67,15 @@ API_VERSION = (1, 0)
 
 RESTORE = """
     # As a superuser of the new server. Load only dumps that you trust: they can run programs as you (CVE-2025-8714).
-    # psql must be at least as new as the pg_dump that wrote them. First the roles; "already exists" does no harm:
-    psql -X -f globals.sql postgres
+    # psql must be at least as new as the pg_dump that wrote them. As root on the server itself, write before each line:
+    # runuser -u postgres --
+    # First the roles; "already exists" does no harm:
+    psql -X postgres < globals.sql
     # then each database, under its own name, which must not be taken; a file NAME.sql:
-    psql -X -v ON_ERROR_STOP=1 -f NAME.sql postgres
+    psql -X -v ON_ERROR_STOP=1 postgres < NAME.sql
     # a file NAME.dump, all of it, or one table into a database that is there:
-    pg_restore --exit-on-error --create --dbname=postgres NAME.dump
-    pg_restore --exit-on-error --table=TABLE --dbname=OTHER NAME.dump
+    pg_restore --exit-on-error --create --dbname=postgres < NAME.dump
+    pg_restore --exit-on-error --table=TABLE --dbname=OTHER < NAME.dump
 """
 
 _GLOBALS = "globals"

@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -427,7 +426,8 @@ def test_it_restores_with_the_commands_of_restore_txt(
         env = {"PATH": f"{new.programs}:/usr/bin:/bin", "PGHOST": new.host, "PGPORT": str(new.port), "PGUSER": new.user,
                "PGPASSWORD": new.password}  # fmt: skip
         for number, command in enumerate(commands):
-            words = shlex.split(command.replace("NAME", rental).replace("TABLE", "customer").replace("OTHER", "other"))
+            line = command.replace("NAME", rental).replace("TABLE", "customer").replace("OTHER", "other")
+            words = ["sh", "-c", line]
             if number == 3:
                 new.create("other")
                 new.query("CREATE TYPE address AS (street text, town text)", database="other")
@@ -782,10 +782,20 @@ def test_no_password_is_asked_for(server: PostgresServer, two: list[str], tmp_pa
     assert "no password supplied" in ran.messages[0]
 
 
-def test_a_server_that_is_not_there_fails_the_entry(tmp_path: Path) -> None:
-    ran = run_entry(tmp_path, "postgres", dict(host="127.0.0.1", port=1, password=PASSWORD))
+@pytest.mark.parametrize("host", ["127.0.0.1", "socket"])
+def test_a_server_that_is_not_there_fails_the_entry(tmp_path: Path, host: str) -> None:
+    """Why comes first, and what libpq asks is a hint: the first line of a mail is short."""
+    place = str(tmp_path) if host == "socket" else host
+    why = f'No such file or directory (on socket "{tmp_path}/.s.PGSQL.1")' if host == "socket" else "Connection refused"
+    ran = run_entry(tmp_path, "postgres", dict(host=place, port=1, password=PASSWORD))
     assert ran.exit_code == ExitCode.FAILED
-    assert "Connection refused" in ran.messages[0]
+    said, _, hint = ran.messages[0].partition("\nHint: ")
+    assert said.endswith(f"database 'postgres': no connection: {why}")
+    assert hint.startswith("does the server run, and does it listen there?")
+
+
+def test_a_role_that_is_not_there_has_a_hint() -> None:
+    assert servers.hint('FATAL: role "pickup" does not exist').startswith("user names the role to connect as")
 
 
 def test_a_server_that_never_answers_is_not_waited_for_for_ever(

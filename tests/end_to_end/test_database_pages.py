@@ -124,6 +124,7 @@ def test_the_page_about_postgresql(site: Site, work: Path) -> None:
             return str(what)
 
         site.configure([{"name": "main", "profile": "postgres"}])
+        machine.follow("sudo -u postgres psql <<'EOF'\nCREATE ROLE pickup")
         machine.follow("sudo -u postgres psql <<'EOF'\nCREATE ROLE backup")
         assert here.query("SELECT rolbypassrls FROM pg_roles WHERE rolname = 'backup'") == [(True,)]
         assert "shop" in machine.follow("pickup.py check")
@@ -162,7 +163,7 @@ def test_the_page_about_postgresql(site: Site, work: Path) -> None:
             "pickup.py restore --to all && mv all/postgres/main/* . && pg_restore --create -f shop.sql shop.dump"
         )
         drop("shop", "customer_1")
-        assert 'role "postgres" already exists' in machine.follow("psql -X -f globals.sql postgres")
+        assert 'role "postgres" already exists' in machine.follow("psql -X postgres < globals.sql")
         assert (ordered("shop"), ordered("customer_1")) == ("tea", "jam")
         machine.see_that_all_was_followed()
 
@@ -185,6 +186,7 @@ def test_postgresql_from_another_machine_is_believed_by_its_certificate_alone(
         server.query("ALTER SYSTEM SET ssl = on")
         (server.folder / "data/pg_hba.conf").write_text("local all all peer\nhostssl all all all scram-sha-256\n")
         server.query("SELECT pg_reload_conf()")
+        machine.follow("sudo -u postgres psql <<'EOF'\nCREATE ROLE pickup")
         machine.follow("sudo -u postgres psql", **{"GRANT CONNECT ON DATABASE shop TO backup;\n": ""})
         (site.folder / "home/.postgresql").mkdir()
         (site.folder / "home/.postgresql/root.crt").write_text(
