@@ -2,6 +2,8 @@
 the part that failed, and where the log is.
 """
 
+import os
+import pwd
 from collections.abc import Iterator, Mapping, Sequence
 
 from pickup_core.config import Config, command_line
@@ -25,9 +27,18 @@ def aftermath(config: Config, wish: RunWish, course: Course, may_look: bool) -> 
     lines = [
         *_under("Safe nevertheless:", _safe(config, course, failed, missing, may_look)),
         *_under("Pruned:", _pruned(course)),
-        *_under("Once it works again:", _commands(config, wish, course, failed, missing)),
+        *_under(f"Once it works again{_as_whom()}:", _commands(config, wish, course, failed, missing)),
     ]
     return [printable(line) for line in lines]
+
+
+def _as_whom() -> str:
+    """Name our user where nobody can log in as such: then whoever reads the message is somebody else."""
+    try:
+        user = pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return ""
+    return f", as {user.pw_name}" if user.pw_shell.rpartition("/")[2] in ("nologin", "false") else ""
 
 
 def log_line(config: Config) -> str:

@@ -31,7 +31,9 @@ def job_lock(state_folder: Path, job: str, started: datetime, wait: float = 0) -
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        hint = "name a STATE_FOLDER, and a LOG_FOLDER, of this user's own in the config"
+        hint = (
+            "this user needs a STATE_FOLDER, and a LOG_FOLDER, of its own: name them in the config, and chown -R them"
+        )
         raise ConfigError(f"lock file {path} cannot be used: {error.strerror}", hint=hint) from None
     with open(descriptor, "rb"):
         limit = time.monotonic() + wait

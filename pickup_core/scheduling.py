@@ -94,5 +94,8 @@ def _write(path: Path, text: str) -> None:
     except FileExistsError:
         hint = "remove it, or name another folder"
         raise UsageError(f"{path} is there already and is left as it is", hint=hint) from None
+    except FileNotFoundError:
+        what = f"{path} cannot be written: there is no folder {path.parent}"
+        raise UsageError(what, hint=f"mkdir -p {shlex.quote(str(path.parent))}") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None

@@ -12,7 +12,14 @@ from pickup_core.schedule import Plan
 _MADE_BY_SYSTEMD = {"/var/lib": "StateDirectory", "/var/log": "LogsDirectory", "/var/cache": "CacheDirectory"}
 _OWN_NAME = "pickup"
 _EVERYBODYS = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - for the temporary files of the programs that are started
-_POLITE = ("TimeoutStartSec=infinity", "KillMode=mixed", "UMask=0077", "Nice=10", "IOSchedulingClass=idle")
+_POLITE = (
+    "SyslogIdentifier=pickup",  # and not python3
+    "TimeoutStartSec=infinity",
+    "KillMode=mixed",
+    "UMask=0077",
+    "Nice=10",
+    "IOSchedulingClass=idle",
+)
 _HARDENED = (
     "ProtectKernelTunables=true",
     "ProtectKernelModules=true",

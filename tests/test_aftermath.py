@@ -1,5 +1,7 @@
 """What is to be known after a bad night, by how far the run came. Whole messages are in end_to_end/test_cron_mail.py."""
 
+import os
+import pwd
 import shlex
 from pathlib import Path
 
@@ -57,6 +59,19 @@ def test_the_commands_bring_what_is_missing(
     config = config_of(tmp_path, MemoryStore(), MemoryStore())
     course.asked = {target.name for target in config.targets if not wish.targets or target.name in wish.targets}
     assert commands(aftermath(config, wish, course, may_look=True)) == expected
+
+
+@pytest.mark.parametrize(
+    ("shell", "head"), [("/usr/sbin/nologin", "Once it works again, as pickup:"), ("/bin/sh", "Once it works again:")]
+)
+def test_a_user_whom_nobody_can_log_in_as_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str, head: str
+) -> None:
+    config = config_of(tmp_path, MemoryStore())
+    ours = pwd.getpwuid(os.geteuid())
+    user = pwd.struct_passwd(("pickup", *ours[1:6], shell))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: user)
+    assert head in aftermath(config, RunWish(), Course(), may_look=False)
 
 
 def test_a_target_that_failed_is_not_asked_again(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_units_are_written_for_everybody_to_read_and_never_over_others(home: Pat
 
 
 def test_a_folder_that_is_not_there_is_named(home: Path) -> None:
-    with pytest.raises(UsageError, match=r"/nowhere/pickup\.service cannot be written: No such file"):
+    with pytest.raises(UsageError, match=r"/nowhere/pickup\.service cannot be written: there is no folder .*/nowhere"):
         carried_out(home, "schedule", "--systemd", "--to", "/nowhere")
 
 

@@ -164,6 +164,7 @@ def test_a_users_own_service_asks_for_nothing_that_only_root_can_give() -> None:
         "Nice",
         "IOSchedulingClass",
         "NoNewPrivileges",
+        "SyslogIdentifier",
     }
     assert switch_on(KINDS["a user's own"]).startswith("systemctl --user daemon-reload")
 
