@@ -69,7 +69,10 @@ def recipients_in(path: Path) -> tuple[Recipient, ...]:
         elif line:
             pairs.append((line, comment))
             comment = ""
-    return _recipients(pairs)
+    try:
+        return _recipients(pairs)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _recipients(pairs: Iterable[tuple[object, object]]) -> tuple[Recipient, ...]:

@@ -1,6 +1,8 @@
 """The services that `NOTIFY` names: mail, and all those that the library apprise knows."""
 
 import logging
+import shlex
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -112,7 +114,7 @@ def _service_of(address: Secret, complaints: list[str]) -> "apprise.NotifyBase":
         import apprise
     except ImportError as error:
         what = f"needs the package apprise: {error}"
-        raise PickupError(what, hint="pip install apprise, where Pickup is installed") from None
+        raise PickupError(what, hint=f"{shlex.quote(sys.executable)} -m pip install apprise") from None
     service = apprise.Apprise.instantiate(address.reveal())
     if service is None:
         why = "; ".join(complaints) or "apprise cannot read the address"

@@ -21,6 +21,8 @@ the manifest too, is written on the condition that there is nothing of its name.
 
 import contextlib
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
@@ -258,7 +260,7 @@ def _library() -> Any:
         import obstore
     except ImportError:
         what = "the target object_store needs obstore, which is not installed"
-        raise StoreError(what, hint="pip install obstore, where Pickup is installed") from None
+        raise StoreError(what, hint=f"{shlex.quote(sys.executable)} -m pip install obstore") from None
     return obstore
 
 

@@ -164,6 +164,14 @@ def test_keys_have_the_comments_that_they_are_given(pair: Pair, ssh: Pair, tmp_p
     assert decrypted(age("--recipients-file", file, given=DATA), pair.file) == DATA
 
 
+@pytest.mark.parametrize("text", ["# desk\n", "age1xyz\n"])
+def test_a_file_of_public_keys_is_named_where_it_is_wrong(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "recipients"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=f"{file}: .* public key"):
+        recipients_in(file)
+
+
 def test_a_file_of_public_keys_that_others_can_change_is_not_believed(pair: Pair, tmp_path: Path) -> None:
     file = tmp_path / "recipients"
     file.write_text(pair.public)

@@ -143,12 +143,12 @@ def test_a_wheel_works_on_each_python(folder: Path, minor: int) -> None:
 
 
 LACKING = {
-    "notify": ({"head": 'NOTIFY = ["json://localhost/a"]'}, "pip install apprise, where Pickup is installed"),
+    "notify": ({"head": 'NOTIFY = ["json://localhost/a"]'}, "-m pip install apprise"),
     "objectstore": (
         {
             "targets": '[dict(name="s3", profile="object_store", config=dict(url="s3://a", endpoint="http://localhost:9"))]'
         },
-        "pip install obstore, where Pickup is installed",
+        "-m pip install obstore",
     ),
 }
 
@@ -160,7 +160,7 @@ def lacks(machine: Machine, extra: str) -> bool:
     words = [machine.command, "-c", "config.py", "check"]
     done = subprocess.run(words, cwd=machine.folder, env={"HOME": str(machine.folder), "PATH": "/usr/bin:/bin"},
                           text=True, capture_output=True, timeout=300, check=False)  # fmt: skip
-    return f"Hint: {hint}" in done.stderr
+    return hint in done.stderr
 
 
 @pytest.mark.parametrize("end", ["oldest", "newest"])

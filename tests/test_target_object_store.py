@@ -201,7 +201,7 @@ def test_a_missing_library_is_told_with_the_extra_that_has_it(monkeypatch: pytes
     ):
         with pytest.raises(StoreError, match="the target object_store needs obstore, which is not installed") as caught:
             ask()
-        assert caught.value.hint == "pip install obstore, where Pickup is installed"
+        assert caught.value.hint == f"{sys.executable} -m pip install obstore"
 
 
 def test_a_bucket_that_is_not_there_is_an_error_and_is_not_made(distributed: S3Server) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import stat
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -203,7 +204,7 @@ def test_where_apprise_is_missing_a_run_says_how_to_get_it(site: Site) -> None:
     site.configure(head=head, NOTIFY=[{"url": "json://localhost", "on": ["success"]}])
     result = site.run("-q", status=1)
     assert "WARNING: NOTIFY[0] (json): could not be told: needs the package apprise: " in result.err
-    assert "Hint: pip install apprise, where Pickup is installed" in result.err
+    assert f"Hint: {sys.executable} -m pip install apprise" in result.err
     assert site.listed()[0][1] == "complete"
 
 
