@@ -309,7 +309,8 @@ class Catalogue:
         if len(found) != 1:
             names = ", ".join(backup.id for backup in found[:5])
             what = f"{len(found)} backups of job {job}" if found else f"no backup of job {job}"
-            hint = f"for example {names}" if found else f"{PROGRAM} list shows them; --path FILE restores a file"
+            of_file = "" if name[:1].isdigit() else "; --path FILE restores a file"
+            hint = f"for example {names}" if found else f"{PROGRAM} list shows them{of_file}"
             raise UsageError(f"it holds {what} whose name begins with {name!r}", hint=hint)
         if found[0].marker is None:
             hint = "where somebody copied its folder alone, --from THAT-FOLDER reads it"

@@ -45,7 +45,7 @@ def _plan(session: Session) -> Plan:
     me, is_root = _name_of_us(), os.geteuid() == 0
     user = options.user or me
     if user != me:
-        _see_that_it_can_run_as(user, config, is_root)
+        _see_that_it_can_run_as(user, config, is_root, reads_all=options.systemd)
     time = Time(*options.at) if options.at else time_for(socket.gethostname())
     return plan_for(config, [*command_words(), "-c", str(config.path)], time, user, is_root)
 
@@ -57,7 +57,7 @@ def _name_of_us() -> str:
         raise PickupError(f"system user {os.geteuid()} has no name, and cron and systemd want one") from None
 
 
-def _see_that_it_can_run_as(user: str, config: Config, is_root: bool) -> None:
+def _see_that_it_can_run_as(user: str, config: Config, is_root: bool, reads_all: bool) -> None:
     if not is_root:
         raise UsageError(f"only root can let a job run as {user}", hint="run this as root, or leave --user out")
     try:
@@ -69,6 +69,9 @@ def _see_that_it_can_run_as(user: str, config: Config, is_root: bool) -> None:
     if missing:
         what = f"the config names no {' and no '.join(line.partition(' ')[0] for line in missing)}"
         raise UsageError(f"{what}, and root's own are not for {user}", hint=f"add {'; '.join(missing)}")
+    if not reads_all and not _may_read(found, config.path):
+        hint = f"--systemd lets {user} read everything; cron does not"
+        log.warning("%s may not read %s\nHint: %s", user, config.path, hint)
     for target in config.targets:
         place = Path(target.store().place)
         if place.is_absolute() and place.is_dir() and not _may_write(found, place):
@@ -78,11 +81,21 @@ def _see_that_it_can_run_as(user: str, config: Config, is_root: bool) -> None:
 
 def _may_write(user: pwd.struct_passwd, folder: Path) -> bool:
     """Tell whether a user may write in a folder, as far as owner, groups and mode tell."""
-    status = folder.stat()
+    return _has(user, folder, stat.S_IWOTH)
+
+
+def _may_read(user: pwd.struct_passwd, file: Path) -> bool:
+    """Tell in the same way whether a user may read a file, and come to it."""
+    return _has(user, file, stat.S_IROTH) and all(_has(user, folder, stat.S_IXOTH) for folder in file.parents)
+
+
+def _has(user: pwd.struct_passwd, path: Path, bit: int) -> bool:
+    """Tell whether a user has a right, which is given as the bit that others have it by."""
+    status = path.stat()
     if status.st_uid == user.pw_uid:
-        return bool(status.st_mode & stat.S_IWUSR)
+        return bool(status.st_mode & bit << 6)
     groups = os.getgrouplist(user.pw_name, user.pw_gid)
-    return bool(status.st_mode & (stat.S_IWGRP if status.st_gid in groups else stat.S_IWOTH))
+    return bool(status.st_mode & (bit << 3 if status.st_gid in groups else bit))
 
 
 def _write(path: Path, text: str) -> None:

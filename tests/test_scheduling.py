@@ -127,10 +127,31 @@ def test_a_folder_that_another_user_may_not_write_to_is_warned_of(home: Path) ->
                                     (0, daemon.pw_gid, 0o757, False), (0, 0, 0o777, True)):  # fmt: skip
         os.chown(place, owner, group)
         place.chmod(mode)
-        done = carried_out(home, "schedule", "--user", "daemon")
-        assert done.out.count("nice -n 10") == 1
+        done = carried_out(home, "schedule", "--systemd", "--user", "daemon")
+        assert done.out.count("User=daemon") == 1
         what = f"WARNING: TARGETS[0] 'disk' (folder): daemon may not write to {place}\nHint: chown -R daemon {place}\n"
         assert (done.status, done.err) == ((0, "") if may else (1, what))
+
+
+@pytest.mark.usefixtures("_root")
+@pytest.mark.parametrize(
+    ("folder_mode", "mode", "may"), [(0o755, 0o644, True), (0o755, 0o640, False), (0o700, 0o644, False)]
+)
+def test_a_config_that_another_user_may_not_read_under_cron_is_warned_of(
+    folder_mode: int, mode: int, may: bool
+) -> None:
+    with ordinary_folder() as above:
+        above.chmod(0o755)
+        os.chown(above, 0, 0)
+        home = above / "home"
+        home.mkdir()
+        config = write_config(home, config_text(f"STATE_FOLDER = LOG_FOLDER = '{home}/own'"))
+        config.chmod(mode)
+        home.chmod(folder_mode)
+        what = f"WARNING: daemon may not read {config}\nHint: --systemd lets daemon read everything; cron does not\n"
+        done = carried_out(home, "schedule", "--user", "daemon")
+        assert (done.status, done.err) == ((0, "") if may else (1, what))
+        assert carried_out(home, "schedule", "--systemd", "--user", "daemon").err == ""
 
 
 @pytest.mark.usefixtures("_root")
