@@ -68,7 +68,7 @@ API_VERSION = (1, 0)
 RESTORE = """
     # As a superuser of the new server. Load only dumps that you trust: they can run programs as you (CVE-2025-8714).
     # psql must be at least as new as the pg_dump that wrote them. As root on the server itself, write before each line:
-    # runuser -u postgres --
+    # runuser -u postgres --   (that it "could not change directory" does no harm)
     # First the roles; "already exists" does no harm:
     psql -X postgres < globals.sql
     # then each database, under its own name, which must not be taken; a file NAME.sql:
