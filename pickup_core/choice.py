@@ -39,7 +39,7 @@ class Wish:
                     f"{entry.name}/{each.name}"
                     for entry in manifest.entries
                     for each in entry.artefacts
-                    if text in each.name
+                    if text in each.name or (entry.status == "ok" and text.startswith(f"{entry.name}/"))
                 ]
                 more = f"; of artefacts it holds {names_in_words(alike)}" if alike else ""
                 return f"it does not hold {text!r} without failure, but {there or 'nothing'}{more}"

@@ -10,6 +10,7 @@ from typing import cast
 from pickup_core.catalogue import Backup, Catalogue
 from pickup_core.choice import Wish, choose
 from pickup_core.manifest import EntryRecord, encode
+from pickup_core.wording import names_in_words
 from tests.builders import MemoryStore, artefact, entry, manifest
 
 CONTENTS = b"-rw-r--r-- root/root        20 2026-11-22 18:04:11 www/index.html\n"
@@ -58,6 +59,8 @@ def test_a_backup_with_failures_gives_back_what_it_has() -> None:
     for name in ("web", "www", "www/b.tar"):
         assert lacks("system", name) == f"it does not hold {name!r} without failure, but system"
     assert lacks("a.t").endswith(" without failure, but system; of artefacts it holds www/a.tar")
+    held = names_in_words([f"system/{each.name}" for each in manifest().entries[0].artefacts])
+    assert lacks("system/b").endswith(f" without failure, but system; of artefacts it holds {held}")
     assert lacks() == "it is partial: 'web' failed, 'www' failed; --only ENTRY restores what it holds"
 
 
