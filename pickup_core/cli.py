@@ -25,7 +25,13 @@ class _Parser(argparse.ArgumentParser):
     """Ends with status 3 on wrong usage, where argparse would end with 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(ExitCode.CONFIG, f"ERROR: {self.prog}: {message}\nHint: {self.prog} --help\n")
+        hint = f"{self.prog} --help"
+        if wrong := re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", message):
+            import difflib
+
+            alike = difflib.get_close_matches(wrong[1], re.findall(r"[\w-]+", wrong[2]), 1)
+            hint = f"did you mean {alike[0]!r}? {hint} tells more" if alike else hint
+        self.exit(ExitCode.CONFIG, f"ERROR: {self.prog}: {message}\nHint: {hint}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pickup_core.config import default_log_folder, default_state_folder, host_job
+from pickup_core.config import default_log_folder, default_staging_area, default_state_folder, host_job
 from pickup_core.errors import ConfigError
 from pickup_core.found import Found
 from pickup_core.profiles import known_profiles, load_profile
@@ -48,7 +48,8 @@ def first_config(root: Path, beside: Path) -> FirstConfig:
     if job := host_job():
         text = _replaced(text, r"(?m)^# JOB = .*$", f"JOB = {_written(job)}")
     text = _replaced(text, r"(?<=config=dict\(path=)\"backups\"", _written(str(backups)))
-    for name, folder in (("LOG_FOLDER", default_log_folder()), ("STATE_FOLDER", default_state_folder())):
+    defaults = {"LOG_FOLDER": default_log_folder(), "STATE_FOLDER": default_state_folder()}
+    for name, folder in (defaults | {"STAGING_AREA": default_staging_area()}).items():
         text = _replaced(text, rf"(?m)(?<=^# {name} = )\".*\"$", _written(str(folder)))
     text = text.replace("pickup.py", PROGRAM)
     if entries:

@@ -99,7 +99,10 @@ def private_folder(path: Path) -> Path:
         raise ConfigError(f"folder {path} cannot be made: {_reason(error)}{what}") from None
     if not stat.S_ISDIR(status.st_mode):
         raise ConfigError(f"{path} is not a folder")
-    _check(path, status, hint_for_owner="run it as that user, or name another folder in the config")
+    whom = "that user"
+    with contextlib.suppress(KeyError):  # one without a name
+        whom = pwd.getpwuid(status.st_uid).pw_name
+    _check(path, status, hint_for_owner=f"run it as {whom}, or name another folder in the config")
     check_way_to(path)
     return path
 

@@ -443,6 +443,13 @@ def test_names_that_are_no_text_can_be_printed_in_any_locale() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (2, "\\u20ac\\udcff\n", "ERROR: \\u20ac\\udcff\n")
 
 
+def test_a_misspelt_command_is_answered_with_the_one_that_is_like_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for word, hint in (("chek", "did you mean 'check'? pickup.py --help tells more"), ("xyz", "pickup.py --help")):
+        with pytest.raises(SystemExit):
+            parser().parse_args([word])
+        assert capsys.readouterr().err.endswith(f"\nHint: {hint}\n")
+
+
 def test_the_commands_of_the_parser_are_those_that_can_be_carried_out() -> None:
     assert list(MODULES) == COMMANDS
     assert all(function_of(command).__doc__ for command in COMMANDS)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pickup_core import first_config as first_configs
-from pickup_core.config import default_log_folder, default_state_folder, load_config
+from pickup_core.config import default_log_folder, default_staging_area, default_state_folder, load_config
 from pickup_core.entries import GeneratorEntry
 from pickup_core.first_config import first_config
 from pickup_core.found import Found
@@ -202,6 +202,7 @@ def test_it_speaks_of_this_very_pickup(tmp_path: Path, monkeypatch: pytest.Monke
     text = first_config(tmp_path, tmp_path).text
     assert "# Try it:  pickup check " in text
     assert "pickup.py" not in text
+    assert f'# STAGING_AREA = "{default_staging_area()}"\n' in text
     assert f'# LOG_FOLDER = "{default_log_folder()}"\n# STATE_FOLDER = "{default_state_folder()}"\n' in text
 
 

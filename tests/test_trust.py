@@ -2,6 +2,7 @@
 
 import grp
 import os
+import pwd
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -221,7 +222,10 @@ def test_a_folder_of_another_user_is_left_to_that_user(tmp_path: Path) -> None:
     os.chown(path, NOBODY, NOBODY)
     with pytest.raises(ConfigError, match=f"{path} belongs to user {NOBODY}, who could replace") as caught:
         private_folder(path)
-    assert caught.value.hint == "run it as that user, or name another folder in the config"
+    assert caught.value.hint == f"run it as {pwd.getpwuid(NOBODY).pw_name}, or name another folder in the config"
+    os.chown(path, 4711, 4711)
+    with pytest.raises(ConfigError, match=r"\nHint: run it as that user, or name another folder"):
+        private_folder(path)
 
 
 def test_a_file_is_no_private_folder(tmp_path: Path, file: Path) -> None:
