@@ -81,7 +81,9 @@ def test_status_3_the_command_line_or_the_config_is_wrong_and_nothing_was_done(s
                   "keep", "--dry", "restore --to x --before noon"):  # fmt: skip
         result = site.run(*wrong.split(), status=3)
         assert result.err.startswith("ERROR: pickup.py"), result
-        assert re.search(r"\nHint: pickup\.py( \w+)? --help\n\Z", result.err), result
+        assert re.search(r"\nHint: (did you mean '\w+'\? )?pickup\.py( \w+)? --help( tells more)?\n\Z", result.err), (
+            result
+        )
         assert result.out == ""
     result = site.run("--only", "nothing", status=3)
     assert result.err == "ERROR: there is no entry 'nothing' in the config\nHint: there are: files\n"
