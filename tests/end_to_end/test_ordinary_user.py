@@ -32,6 +32,7 @@ for place in "$@"; do
     mountpoint -q "$top" || mount -t tmpfs -o mode=755 tmpfs "$top"
     mkdir -p "$place"
     mount --move "$hold" "$place"
+    rmdir "$hold"
 done
 while [ "$1" != -- ]; do shift; done
 shift
