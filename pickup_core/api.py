@@ -32,7 +32,7 @@ from pickup_core.store import BLOCK, Item, Store, files_in
 from pickup_core.system_user import acting_as, other_user
 from pickup_core.tls import tls_context
 from pickup_core.trust import make_file, make_folder, others_may_write, read_trusted, way_to
-from pickup_core.wording import in_words, names_in_words, short_line
+from pickup_core.wording import in_words, names_in_words, pip_install, short_line
 
 API_VERSION = (1, 0)
 """A profile written for (major, minor) works with every Pickup of the same major and at least this minor version."""
@@ -81,6 +81,7 @@ __all__ = [
     "other_user",
     "others_may_write",
     "output_of",
+    "pip_install",
     "raise_if_stopped",
     "read_listing",
     "read_trusted",

@@ -47,11 +47,9 @@ class Wish:
             good = _selected(manifest, self.only, good=True)
             lack = f"it holds no file that matches {self.patterns}, as {PROGRAM} find would tell"
             return "" if _with_paths(backup, good, self.paths) else lack
-        return (
-            ""
-            if self.only or manifest.is_complete
-            else f"it is partial: {manifest.missing}; --only ENTRY restores what it holds"
-        )
+        if self.only or manifest.is_complete:
+            return ""
+        return f"it is partial: {manifest.missing}; --only ENTRY restores what it holds"
 
     @property
     def which(self) -> str:

@@ -150,7 +150,7 @@ def find_config(given: Path | None) -> Path:
         except PermissionError:
             closed = closed or place
         except OSError:
-            continue
+            pass
     what = "there is no config; looked for " + ", ".join(map(str, places))
     if closed:
         hint = "run this as a user who may, or name a config: -c FILE"

@@ -22,7 +22,7 @@ from pickup_core.progress import aside
 from pickup_core.store import BLOCK
 from pickup_core.streams import compression_suffix
 from pickup_core.trust import make_file, read_trusted
-from pickup_core.wording import printable, short_line
+from pickup_core.wording import pip_install, printable, short_line
 
 _SUFFIX = ".age"
 _PRIVATE = re.compile(r"AGE-SECRET-KEY|-----BEGIN", re.IGNORECASE)
@@ -266,5 +266,5 @@ def _library() -> Any:
     try:
         import pyrage
     except ImportError as error:
-        raise ConfigError(f"encryption needs the package pyrage: {error}", hint="pip install pyrage") from None
+        raise ConfigError(f"encryption needs the package pyrage: {error}", hint=pip_install("pyrage")) from None
     return pyrage

@@ -78,7 +78,7 @@ class History:
 
     def begun(self) -> set[str]:
         """Give the names of the backups that runs here began, and of those that somebody has said are theirs."""
-        return {record["backup"] for kind in ("start", "adopted") for record in self.records(kind)}
+        return {record["backup"] for record in self.records("start", "adopted")}
 
     def last_backup(self) -> str | None:
         """Give the name of the backup that the last run here began."""
@@ -115,7 +115,7 @@ class History:
 
     def knows_place(self, place: str) -> bool:
         """Tell whether a run or a copy here has stored a backup in this place before."""
-        return any(place in record.get("places", ()) for kind in ("run", "copy") for record in self.records(kind))
+        return any(place in record.get("places", ()) for record in self.records("run", "copy"))
 
 
 def _is_whole(record: Record) -> bool:

@@ -65,7 +65,7 @@ def _gone(history: History, place: str, here: set[str]) -> dict[str, str]:
     """Give, by their names, what became of the backups that runs and copies here made, and that a place does not hold:
     those from before its first one are none of it.
     """
-    stored = {r["backup"] for kind in ("run", "copy") for r in history.records(kind) if place in r.get("places", ())}
+    stored = {record["backup"] for record in history.records("run", "copy") if place in record.get("places", ())}
     begun = {record["backup"] for record in history.records("start")}
     first = min(here | stored, default=None)
     gone = sorted((stored | begun) - here)

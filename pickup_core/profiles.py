@@ -201,9 +201,9 @@ def _hint(kind: str, error: BaseException) -> str:
 
 def _check_contract(kind: str, name: str, module: ModuleType) -> None:
     """Refuse a profile of the script of 2010: `init(entry)` told it its entry, `run(staging_area)` did all the work."""
-    init, run = getattr(module, "init", None), getattr(module, "run", None)
     if kind == "target" and hasattr(module, "Target"):
         return
+    init, run = getattr(module, "init", None), getattr(module, "run", None)
     if inspect.isfunction(init) and inspect.isfunction(run) and len(inspect.signature(run).parameters) == 1:
         what = f"{kind} profile {name!r} is written for the script of 2010: it has init and run({{}})"
         raise ConfigError(what.format(*inspect.signature(run).parameters), hint=_CONTRACTS[kind])

@@ -78,8 +78,8 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What prune decided on each backup, which ones it deleted (or, in a dry run, would delete), which ones nobody can
-    have brought there as their names say, what is to be warned about, and what is only worth knowing.
+    """What prune decided on each backup, which ones it deleted (or, in a dry run, would delete), which ones bear this
+    machine's name though no run here made them, what is to be warned about, and what is only worth knowing.
     """
 
     decisions: Sequence[Decision] = ()

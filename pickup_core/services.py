@@ -1,8 +1,6 @@
 """The services that `NOTIFY` names: mail, and all those that the library apprise knows."""
 
 import logging
-import shlex
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from pickup_core.mail import Mail
 from pickup_core.notice import Notice, Occasion
 from pickup_core.options import Options
 from pickup_core.secret import Secret
-from pickup_core.wording import short_line
+from pickup_core.wording import pip_install, short_line
 
 if TYPE_CHECKING:
     import apprise
@@ -114,7 +112,7 @@ def _service_of(address: Secret, complaints: list[str]) -> "apprise.NotifyBase":
         import apprise
     except ImportError as error:
         what = f"needs the package apprise: {error}"
-        raise PickupError(what, hint=f"{shlex.quote(sys.executable)} -m pip install apprise") from None
+        raise PickupError(what, hint=pip_install("apprise")) from None
     service = apprise.Apprise.instantiate(address.reveal())
     if service is None:
         why = "; ".join(complaints) or "apprise cannot read the address"

@@ -17,6 +17,7 @@ from pickup_core.trust import replace_file
 from pickup_core.wording import counted, duration, in_words, names_in_words
 
 _HEAD = ["JOB", "TARGET", "STATE", "AGE", "SIZE", "TREND", "VERIFIED", "BACKUP"]
+_SPARED = ("BACKUP", "VERIFIED", "TREND", "SIZE", "AGE")
 
 log = logging.getLogger("pickup.commands")
 
@@ -29,7 +30,7 @@ def status_command(session: Session) -> None:
         print(json.dumps([_as_json(status) for status in found], indent=1))
     elif not options.quiet:
         rows = [_HEAD, *(_as_row(status, now) for status in found)]
-        print_table(rows if options.all_jobs else [row[1:] for row in rows], _HEAD[:2:-1])
+        print_table(rows if options.all_jobs else [row[1:] for row in rows], _SPARED)
         print(end="", flush=True)  # before what is wrong is told, also where both go into one file
     for status in found:
         _tell(session, status)

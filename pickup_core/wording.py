@@ -2,6 +2,8 @@
 
 import functools
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
@@ -21,6 +23,11 @@ def printable(text: str) -> str:
 def one_line(name: str) -> str:
     """Give a name that comes from elsewhere so that it cannot print lines of its own."""
     return name.replace("\n", "\\n").replace("\r", "\\r")
+
+
+def pip_install(package: str) -> str:
+    """Give the line that installs a Python package where this very Pickup runs."""
+    return f"{shlex.quote(sys.executable)} -m pip install {package}"
 
 
 def short_line(text: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-from pickup_core.api import PickupError, Secret, StoreError, UnreachableError, read_trusted
+from pickup_core.api import PickupError, Secret, StoreError, UnreachableError, pip_install, read_trusted
 
 _PORT = 22
 _LOG = "pickup_ssh"
@@ -23,7 +23,8 @@ def library() -> Any:
     try:
         import paramiko  # type: ignore[import-untyped]
     except ImportError:
-        raise StoreError("the target ssh needs paramiko, which is not installed", hint="pip install paramiko") from None
+        what = "the target ssh needs paramiko, which is not installed"
+        raise StoreError(what, hint=pip_install("paramiko")) from None
     return paramiko
 
 

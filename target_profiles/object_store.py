@@ -21,8 +21,6 @@ the manifest too, is written on the condition that there is nothing of its name.
 
 import contextlib
 import os
-import shlex
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
@@ -30,7 +28,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from pickup_core.api import BLOCK, Item, Options, Readable, Secret, Store, StoreError
+from pickup_core.api import BLOCK, Item, Options, Readable, Secret, Store, StoreError, pip_install
 from target_profiles._object_store_errors import explained, is_unknown_condition
 
 API_VERSION = (1, 0)
@@ -260,7 +258,7 @@ def _library() -> Any:
         import obstore
     except ImportError:
         what = "the target object_store needs obstore, which is not installed"
-        raise StoreError(what, hint=f"{shlex.quote(sys.executable)} -m pip install obstore") from None
+        raise StoreError(what, hint=pip_install("obstore")) from None
     return obstore
 
 

@@ -10,7 +10,7 @@ PROMISED = {
     "API_VERSION", "ARCHIVE_SUFFIX", "BLOCK", "CONTENTS_SUFFIX", "HOST", "STAGING_MARK", "TAR_ENVIRONMENT", "Artefact", "Found", "Item",
     "Judgement", "Listed", "NoRootError", "Options", "Output", "PickupError", "ProcessError", "Readable", "RefusedError", "Secret", "Store",
     "StoreError", "Stored", "Terms", "UnreachableError", "Writable", "acting_as", "broken", "expression", "failure", "feed", "files_in", "in_words", "label_options", "make_file", "make_folder", "metered", "moved",
-    "names_in_words", "names_matching", "other_user", "others_may_write", "output_of", "raise_if_stopped", "read_listing", "read_trusted", "remote_path", "require_program", "secret_command",
+    "names_in_words", "names_matching", "other_user", "others_may_write", "output_of", "pip_install", "raise_if_stopped", "read_listing", "read_trusted", "remote_path", "require_program", "secret_command",
     "secret_credential", "secret_env", "secret_file", "short_line", "ssh_command", "text_of", "tls_context", "unescaped", "way_to",
 }  # fmt: skip
 

@@ -212,7 +212,7 @@ def test_the_name_of_a_deleted_backup_lets_nothing_be_deleted(tmp_path: Path) ->
     assert there(tmp_path, "one", "db02") == [last_good, deleted, newest]
 
 
-@pytest.mark.parametrize("way", ["prune", "delete", "somebody else"])
+@pytest.mark.parametrize("way", ["delete", "somebody else"])
 def test_what_is_gone_is_not_known_when_it_comes_back(tmp_path: Path, way: str) -> None:
     """R21: whoever deleted it."""
     configure(tmp_path, "one", retention="dict(last=3)")
@@ -223,8 +223,6 @@ def test_what_is_gone_is_not_known_when_it_comes_back(tmp_path: Path, way: str) 
     else:
         (tmp_path / f"one/db02/{names[0]}.json").unlink()
         shutil.rmtree(tmp_path / f"one/db02/{names[0]}")
-    if way == "prune":
-        carried_out(tmp_path, "prune", "--all-jobs")
     for nights in tmp_path.glob("nights-*"):
         shutil.rmtree(nights)
     if way == "somebody else":

@@ -77,16 +77,16 @@ def test_each_config_has_its_own(tmp_path: Path) -> None:
         importlib.import_module("common")
 
 
+def with_hook(folder: Path, source: str) -> Config:
+    """Load a config whose hook comes from beside it; it imports there what leaves a file `note`."""
+    later = "from pathlib import Path\ndef note(): Path(__file__).with_name('note').write_text('done')\n"
+    write(folder, {"common.py": source, "later.py": later})
+    return loaded(folder, config_text("from common import prepare\nBEFORE = prepare"))
+
+
 def test_a_hook_may_import_when_it_is_called(tmp_path: Path) -> None:
     """`check` calls no hook, so one that could not would fail at night, and not before."""
-    write(
-        tmp_path,
-        {
-            "common.py": "def prepare():\n    import later\n    later.note.write_text('done')\n",
-            "later.py": "from pathlib import Path\nnote = Path(__file__).with_name('note')\n",
-        },
-    )
-    config = loaded(tmp_path, config_text("from common import prepare\nBEFORE = prepare"))
+    config = with_hook(tmp_path, "def prepare():\n    import later\n    later.note()\n")
     assert config.before is not None
     config.before()
     assert (tmp_path / "note").read_text() == "done"
@@ -95,14 +95,8 @@ def test_a_hook_may_import_when_it_is_called(tmp_path: Path) -> None:
 
 def test_a_hook_may_import_by_a_name_that_it_makes_up(tmp_path: Path) -> None:
     """As the how-to for many hosts has it."""
-    write(
-        tmp_path,
-        {
-            "common.py": "from importlib import import_module\ndef prepare():\n    import_module('later').note()\n",
-            "later.py": "from pathlib import Path\ndef note(): Path(__file__).with_name('note').write_text('done')\n",
-        },
-    )
-    config = loaded(tmp_path, config_text("from common import prepare\nBEFORE = prepare"))
+    prepare = "from importlib import import_module\ndef prepare():\n    import_module('later').note()\n"
+    config = with_hook(tmp_path, prepare)
     with hooked(config.before, None, "here", Report(), config.at_hand):
         assert (tmp_path / "note").read_text() == "done"
     assert {"common", "later"}.isdisjoint(sys.modules)

@@ -340,7 +340,7 @@ def test_a_missing_library_gives_one_sentence(server: Server, monkeypatch: pytes
     error = refusal(target_at(server))
     assert (error.message, error.hint) == (
         "the target ssh needs paramiko, which is not installed",
-        "pip install paramiko",
+        f"{sys.executable} -m pip install paramiko",
     )
 
 
